@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The vocabulary between the core and act/: what AWS was asked, and what came of it. Plain data. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/decide/sample.h"
+#include "common/clock.h"
+
+/** How a call, or a group of them, ended. */
+typedef enum Outcome {
+        OUTCOME_OK,
+        OUTCOME_THROTTLED,
+        OUTCOME_UNAVAILABLE, /* no answer, 5xx; for a change: proven not to have happened */
+        OUTCOME_DENIED,      /* a right is missing */
+        OUTCOME_KEYS,        /* no credentials, or not accepted */
+        OUTCOME_REFUSED,     /* ValidationError and the like */
+        OUTCOME_CONTENTION,  /* ask again in minutes */
+        OUTCOME_LOST,        /* a change was sent and its answer did not come: it may have happened */
+        OUTCOME_BLIND,       /* answered, but with what we cannot make sense of */
+} Outcome;
+#define OUTCOME_N (OUTCOME_BLIND + 1)
+
+/** Status of a container instance at ECS. */
+typedef enum ControlStatus {
+        CONTROL_UNKNOWN,
+        CONTROL_ACTIVE,
+        CONTROL_DRAINING,
+        CONTROL_REGISTERING,
+        CONTROL_DEREGISTERING,
+        CONTROL_INACTIVE, /* REGISTRATION_FAILED too */
+        CONTROL_MISSING,  /* ECS knows no such instance */
+} ControlStatus;
+#define CONTROL_STATUS_N (CONTROL_MISSING + 1)
+
+/** Own container instance as ECS sees it: DescribeContainerInstances. */
+typedef struct Confirmation {
+        Outcome outcome; /* anything but OUTCOME_OK: the rest means nothing */
+        bool connected;  /* agentConnected */
+        ControlStatus status;
+        bool marked;     /* our attribute says that we are removing it */
+        bool updating;   /* agentUpdateStatus PENDING, STAGING, STAGED or UPDATING */
+        Wall server_time;
+} Confirmation;
+
+/** How many there are, and how many of them are disconnected. Orphans and ghosts count neither way. */
+typedef struct Population {
+        uint32_t members; /* connected or sick */
+        uint32_t sick;
+} Population;
+
+/** What the tag ecs-health-agent says on group or cluster. */
+typedef enum Switch {
+        SWITCH_ON,           /* no tag, or "on" */
+        SWITCH_OFF,          /* "off" */
+        SWITCH_NOT_UNDERSTOOD,
+} Switch;
+
+/* Why a group is not to be touched: bits of Look.group_state. */
+#define GROUP_SUSPENDED (1u << 0)  /* Launch, Terminate, HealthCheck or ReplaceUnhealthy is suspended */
+#define GROUP_REFRESHING (1u << 1) /* an instance refresh is under way */
+#define GROUP_MOVING (1u << 2)     /* scale-in or a zone rebalance is under way */
+#define GROUP_OPERATED (1u << 3)   /* another AWS service operates it */
+#define GROUP_DELETING (1u << 4)   /* Status is set: delete in progress */
+
+/** Which read of a look failed. */
+typedef enum LookPart {
+        LOOK_WHOLE, /* none */
+        LOOK_METADATA,
+        LOOK_ECS,
+        LOOK_AUTO_SCALING,
+} LookPart;
+#define LOOK_PART_N (LOOK_AUTO_SCALING + 1)
+
+/**
+ * One look at ourselves and our peers, in the order of the design: metadata service, ECS, Auto Scaling. It stops as
+ * soon as it decides: when share already holds (.share_decided), the Auto Scaling part is not asked and means nothing.
+ */
+typedef struct Look {
+        Outcome outcome;       /* OUTCOME_OK: every part that was asked has answered */
+        LookPart failed;
+        char action[64];       /* the call that failed, "" if none: "DescribeAutoScalingGroups" */
+
+        Lifecycle lifecycle;   /* Auto Scaling's word if it was asked, else the metadata service's */
+        bool spot_notice;
+        Confirmation own;
+
+        Population cluster, group, zone;
+        bool more_than_a_page; /* more than 100 disconnected */
+        bool share_decided;    /* the cluster's numbers alone hold: Auto Scaling was not asked */
+        uint32_t connected_peers;
+
+        Switch tag_cluster, tag_group;
+        uint32_t group_state;  /* GROUP_* */
+        uint32_t group_size;   /* desired capacity in instances */
+        bool group_weighted;   /* weighted, or counted in vCPU or memory */
+        uint32_t removed_window; /* of this group's instances within brakes.window, this one not counted */
+        uint32_t removed_day;
+        bool ledger_full;      /* more pages of activities than are read: counts as full */
+        Wall server_time;
+} Look;
+
+/** API rights, one by one. */
+typedef enum Right {
+        RIGHT_ECS_DESCRIBE_CONTAINER_INSTANCES,
+        RIGHT_ECS_LIST_CONTAINER_INSTANCES,
+        RIGHT_ECS_DESCRIBE_CLUSTERS,
+        RIGHT_ASG_DESCRIBE_INSTANCES,
+        RIGHT_ASG_DESCRIBE_GROUPS,
+        RIGHT_ASG_DESCRIBE_ACTIVITIES,
+        RIGHT_ASG_DESCRIBE_REFRESHES,
+        RIGHT_ECS_UPDATE_STATE,
+        RIGHT_ECS_PUT_ATTRIBUTES,
+        RIGHT_ASG_DETACH,
+        RIGHT_CLOUDWATCH_PUT,
+} Right;
+#define RIGHT_N (RIGHT_CLOUDWATCH_PUT + 1)
+
+typedef enum Granted {
+        GRANTED_UNKNOWN,
+        GRANTED_YES,
+        GRANTED_NO,
+} Granted;
+
+typedef struct Rights {
+        uint8_t granted[RIGHT_N]; /* Granted */
+} Rights;
+
+const char *outcome_to_string(Outcome outcome);
+const char *control_status_to_string(ControlStatus status);
+const char *look_part_to_string(LookPart part);
+/** right_to_string() - as IAM spells it: "ecs:DescribeContainerInstances" */
+const char *right_to_string(Right right);
