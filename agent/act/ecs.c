@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Calls of the ECS API about ourselves. Each is a short chain of AWS calls; every change in it is idempotent, so the AWS
+ * layer may repeat it, and so may the core after a crash.
+ */
+
+#include "agent/act/ecs.h"
+
+#include <string.h>
+
+#include "common/json.h"
+#include "common/parse.h"
+
+#define BODY_MAX 8192
+#define MARK     "removing"
+
+/* Tags, resources and attributes of one instance are some 10 KB; an answer of the default maximum is no use to us. */
+#define ANSWER_MAX ((size_t) 256 * 1024)
+
+struct EcsCall {
+        Aws *aws;
+        Target target;
+        EcsConfirmed confirmed;
+        EcsDone done;
+        void *userdata;
+        AwsCall *step; /* the one that is under way */
+        bool drain;    /* ecs_drain(): the status too */
+};
+
+/* -- the pure part -------------------------------------------------------------------------------------- */
+
+Outcome ecs_outcome(const AwsAnswer *answer, bool change) {
+        switch (answer->outcome) {
+        case AWS_OK: return OUTCOME_OK;
+        case AWS_THROTTLED: return OUTCOME_THROTTLED;
+        case AWS_UNAVAILABLE: return change && answer->sent ? OUTCOME_LOST : OUTCOME_UNAVAILABLE;
+        case AWS_CONTENTION: return OUTCOME_CONTENTION;
+        case AWS_DENIED: return OUTCOME_DENIED;
+        case AWS_BAD_KEYS:
+        case AWS_NO_KEYS: return OUTCOME_KEYS;
+        case AWS_REFUSED: return OUTCOME_REFUSED;
+        case AWS_GARBLED: return change ? OUTCOME_OK : OUTCOME_BLIND; /* 2xx: what was asked has happened */
+        }
+        return OUTCOME_BLIND;
+}
+
+static ControlStatus status_from_string(const char *text) {
+        static const struct {
+                const char *text;
+                ControlStatus status;
+        } names[] = {
+                { "ACTIVE", CONTROL_ACTIVE },
+                { "DRAINING", CONTROL_DRAINING },
+                { "REGISTERING", CONTROL_REGISTERING },
+                { "DEREGISTERING", CONTROL_DEREGISTERING },
+                { "INACTIVE", CONTROL_INACTIVE },
+                { "REGISTRATION_FAILED", CONTROL_INACTIVE },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                if (strcmp(text, names[i].text) == 0)
+                        return names[i].status;
+        return CONTROL_UNKNOWN;
+}
+
+static bool is_updating(const char *status) {
+        static const char *const names[] = { "PENDING", "STAGING", "STAGED", "UPDATING" };
+
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                if (strcmp(status, names[i]) == 0)
+                        return true;
+        return false;
+}
+
+bool ecs_read_mark(const cJSON *instance, Wall *ret) {
+        const cJSON *attributes = NULL, *attribute = NULL;
+        const char *name = NULL, *value = NULL;
+        Wall since = WALL_NEVER;
+
+        if (json_get_array(instance, "attributes", &attributes) < 0)
+                return false;
+        cJSON_ArrayForEach(attribute, attributes) {
+                if (json_get_string(attribute, "name", &name) < 0 ||
+                        strcmp(name, ECS_ATTRIBUTE_INCIDENT) != 0)
+                        continue;
+                if (json_get_string(attribute, "value", &value) < 0 ||
+                        strncmp(value, MARK, strlen(MARK)) != 0)
+                        return false;
+                value += strlen(MARK);
+                /* One character sets the time apart, whichever it is. */
+                if (*value && parse_rfc3339(value + 1, strlen(value + 1), &since) < 0)
+                        since = WALL_NEVER;
+                *ret = since;
+                return true;
+        }
+        return false;
+}
+
+int ecs_read_confirmation(const cJSON *instance, Confirmation *ret) {
+        Confirmation confirmation = { .outcome = OUTCOME_OK };
+        const char *text = NULL;
+        Wall since = WALL_NEVER;
+        int r;
+
+        if (json_get_bool(instance, "agentConnected", &confirmation.connected) < 0)
+                return -EBADMSG;
+        r = json_get_string(instance, "status", &text);
+        if (r < 0 && r != -ENOENT)
+                return -EBADMSG;
+        if (r >= 0)
+                confirmation.status = status_from_string(text);
+        r = json_get_string(instance, "agentUpdateStatus", &text);
+        if (r < 0 && r != -ENOENT)
+                return -EBADMSG;
+        if (r >= 0)
+                confirmation.updating = is_updating(text);
+        confirmation.marked = ecs_read_mark(instance, &since);
+
+        *ret = confirmation;
+        return 0;
+}
+
+/** Without an instance in the answer: whether ECS says that it knows none, or says nothing that we understand. */
+static Outcome read_failures(const cJSON *json, Confirmation *confirmation) {
+        const cJSON *failures = NULL;
+        const char *reason = NULL;
+
+        if (json_get_array(json, "failures", &failures) < 0 ||
+                json_get_string(cJSON_GetArrayItem(failures, 0), "reason", &reason) < 0 ||
+                strcmp(reason, "MISSING") != 0)
+                return OUTCOME_BLIND;
+        confirmation->status = CONTROL_MISSING;
+        return OUTCOME_OK;
+}
+
+/** The answer to a DescribeContainerInstances of one. */
+static void read_described(const AwsAnswer *answer, Confirmation *ret) {
+        Confirmation confirmation = { .outcome = ecs_outcome(answer, false) };
+        const cJSON *instances = NULL;
+
+        if (confirmation.outcome == OUTCOME_OK) {
+                if (json_get_array(answer->json, "containerInstances", &instances) < 0 ||
+                        cJSON_GetArraySize(instances) == 0)
+                        confirmation.outcome = read_failures(answer->json, &confirmation);
+                else if (ecs_read_confirmation(cJSON_GetArrayItem(instances, 0), &confirmation) < 0)
+                        confirmation.outcome = OUTCOME_BLIND;
+        }
+        confirmation.server_time = answer->server_time;
+        *ret = confirmation;
+}
+
+/** UpdateContainerInstancesState answers 200 and lists what it has not done. */
+static Outcome read_updated(const AwsAnswer *answer) {
+        const cJSON *failures = NULL;
+        Outcome outcome = ecs_outcome(answer, true);
+
+        if (outcome == OUTCOME_OK && json_get_array(answer->json, "failures", &failures) >= 0 &&
+                cJSON_GetArraySize(failures) > 0)
+                return OUTCOME_REFUSED;
+        return outcome;
+}
+
+/* -- requests ------------------------------------------------------------------------------------------- */
+
+static void body_begin(JsonWriter *body, const Target *target) {
+        json_writer_init(body, BODY_MAX);
+        json_begin_object(body, NULL);
+        json_string(body, "cluster", target->cluster);
+}
+
+static void body_instance(JsonWriter *body, const Target *target) {
+        json_begin_array(body, "containerInstances");
+        json_string(body, NULL, target->arn);
+        json_end_array(body);
+}
+
+/** @value NULL: the attribute's name only, to delete it */
+static void body_attribute(JsonWriter *body, const Target *target, const char *name, const char *value) {
+        json_begin_object(body, NULL);
+        json_string(body, "name", name);
+        if (value)
+                json_string(body, "value", value);
+        json_string(body, "targetType", "container-instance");
+        json_string(body, "targetId", target->arn);
+        json_end_object(body);
+}
+
+/** Ends @body and sends it as the next step. The answer of the step before is gone afterwards. */
+static int ecs_send(EcsCall *call, const char *action, JsonWriter *body, AwsDone answered) {
+        AwsCall *step = NULL;
+        int r;
+
+        json_end_object(body);
+        if (body->error < 0)
+                return body->error;
+        r = aws_call(call->aws,
+                &(AwsRequest){ .service = AWS_ECS,
+                        .action = action,
+                        .body = body->text,
+                        .n_body = body->n,
+                        .max_answer = ANSWER_MAX },
+                answered, call, &step);
+        if (r < 0)
+                return r;
+
+        (void) aws_call_free(call->step);
+        call->step = step;
+        return 0;
+}
+
+static int send_describe(EcsCall *call, AwsDone answered) {
+        _cleanup_(json_writer_done) JsonWriter body = {};
+
+        body_begin(&body, &call->target);
+        body_instance(&body, &call->target);
+        return ecs_send(call, "DescribeContainerInstances", &body, answered);
+}
+
+static int send_status(EcsCall *call, const char *status, AwsDone answered) {
+        _cleanup_(json_writer_done) JsonWriter body = {};
+
+        body_begin(&body, &call->target);
+        body_instance(&body, &call->target);
+        json_string(&body, "status", status);
+        return ecs_send(call, "UpdateContainerInstancesState", &body, answered);
+}
+
+/** @name2: a second attribute, or NULL */
+static int send_put(EcsCall *call, const char *name, const char *value, const char *name2,
+        const char *value2, AwsDone answered) {
+        _cleanup_(json_writer_done) JsonWriter body = {};
+
+        body_begin(&body, &call->target);
+        json_begin_array(&body, "attributes");
+        body_attribute(&body, &call->target, name, value);
+        if (name2)
+                body_attribute(&body, &call->target, name2, value2);
+        json_end_array(&body);
+        return ecs_send(call, "PutAttributes", &body, answered);
+}
+
+static int send_delete(EcsCall *call, const char *name, AwsDone answered) {
+        _cleanup_(json_writer_done) JsonWriter body = {};
+
+        body_begin(&body, &call->target);
+        json_begin_array(&body, "attributes");
+        body_attribute(&body, &call->target, name, NULL);
+        json_end_array(&body);
+        return ecs_send(call, "DeleteAttributes", &body, answered);
+}
+
+/** A later step could not be sent for want of memory or the like: nothing of it has happened. */
+static void done_unsent(EcsCall *call, int error) {
+        AwsAnswer answer = { .outcome = AWS_UNAVAILABLE };
+
+        (void) snprintf(
+                answer.message, sizeof(answer.message), "Could not be sent: %s", strerrordesc_np(-error));
+        call->done(OUTCOME_UNAVAILABLE, &answer, call->userdata);
+}
+
+/* -- the four calls ------------------------------------------------------------------------------------- */
+
+static int call_new(EcsCall **ret, Aws *aws, const Target *target, void *userdata) {
+        EcsCall *call = calloc(1, sizeof(*call));
+
+        if (!call)
+                return -ENOMEM;
+        call->aws = aws;
+        call->target = *target;
+        call->userdata = userdata;
+        *ret = call;
+        return 0;
+}
+
+EcsCall *ecs_call_free(EcsCall *call) {
+        if (!call)
+                return NULL;
+        (void) aws_call_free(call->step);
+        free(call);
+        return NULL;
+}
+
+static void confirm_answered(const AwsAnswer *answer, void *userdata) {
+        EcsCall *call = userdata;
+        Confirmation confirmation;
+
+        read_described(answer, &confirmation);
+        call->confirmed(&confirmation, answer, call->userdata);
+}
+
+int ecs_confirm(Aws *aws, const Target *target, EcsConfirmed done, void *userdata, EcsCall **ret) {
+        _cleanup_(ecs_call_freep) EcsCall *call = NULL;
+        int r;
+
+        r = call_new(&call, aws, target, userdata);
+        if (r < 0)
+                return r;
+        call->confirmed = done;
+        r = send_describe(call, confirm_answered);
+        if (r < 0)
+                return r;
+
+        *ret = steal_ptr(call);
+        return 0;
+}
+
+/** The last step of a chain that changes something. */
+static void change_answered(const AwsAnswer *answer, void *userdata) {
+        EcsCall *call = userdata;
+
+        call->done(ecs_outcome(answer, true), answer, call->userdata);
+}
+
+static void describe_put(const AwsAnswer *answer, void *userdata) {
+        EcsCall *call = userdata;
+        Outcome outcome = ecs_outcome(answer, true);
+        int r;
+
+        if (outcome != OUTCOME_OK) {
+                call->done(outcome, answer, call->userdata);
+                return;
+        }
+        r = send_delete(call, ECS_ATTRIBUTE_HOLD, change_answered);
+        if (r < 0)
+                done_unsent(call, r);
+}
+
+int ecs_describe(Aws *aws, const Target *target, const char *action, const char *hold, EcsDone done,
+        void *userdata, EcsCall **ret) {
+        _cleanup_(ecs_call_freep) EcsCall *call = NULL;
+        int r;
+
+        r = call_new(&call, aws, target, userdata);
+        if (r < 0)
+                return r;
+        call->done = done;
+        if (*hold)
+                r = send_put(call, ECS_ATTRIBUTE_ACTION, action, ECS_ATTRIBUTE_HOLD, hold, change_answered);
+        else
+                r = send_put(call, ECS_ATTRIBUTE_ACTION, action, NULL, NULL, describe_put);
+        if (r < 0)
+                return r;
+
+        *ret = steal_ptr(call);
+        return 0;
+}
+
+static void drain_updated(const AwsAnswer *answer, void *userdata) {
+        EcsCall *call = userdata;
+
+        call->done(read_updated(answer), answer, call->userdata);
+}
+
+static void drain_marked(const AwsAnswer *answer, void *userdata) {
+        EcsCall *call = userdata;
+        Outcome outcome = ecs_outcome(answer, true);
+        int r;
+
+        /* Only the mark may be there: the drain itself has not been asked for. */
+        if (outcome == OUTCOME_LOST)
+                outcome = OUTCOME_UNAVAILABLE;
+        if (outcome != OUTCOME_OK || !call->drain) {
+                call->done(outcome, answer, call->userdata);
+                return;
+        }
+        r = send_status(call, "DRAINING", drain_updated);
+        if (r < 0)
+                done_unsent(call, r);
+}
+
+int ecs_drain(
+        Aws *aws, const Target *target, bool drain, Wall now, EcsDone done, void *userdata, EcsCall **ret) {
+        _cleanup_(ecs_call_freep) EcsCall *call = NULL;
+        char time[FORMAT_TIME_MAX], mark[sizeof(MARK) + FORMAT_TIME_MAX];
+        int r;
+
+        r = call_new(&call, aws, target, userdata);
+        if (r < 0)
+                return r;
+        call->done = done;
+        call->drain = drain;
+        /* Other hosts compare it with their own: by the services' clock. */
+        (void) snprintf(mark, sizeof(mark), MARK " %s", format_rfc3339(time, aws_wall(aws, now)));
+        r = send_put(call, ECS_ATTRIBUTE_INCIDENT, mark, NULL, NULL, drain_marked);
+        if (r < 0)
+                return r;
+
+        *ret = steal_ptr(call);
+        return 0;
+}
+
+static void undrain_updated(const AwsAnswer *answer, void *userdata) {
+        EcsCall *call = userdata;
+        Outcome outcome = read_updated(answer);
+        int r;
+
+        /* The mark goes last: while it stands, whoever comes after a crash knows that the drain is ours to undo. */
+        if (outcome != OUTCOME_OK) {
+                call->done(outcome, answer, call->userdata);
+                return;
+        }
+        r = send_delete(call, ECS_ATTRIBUTE_INCIDENT, change_answered);
+        if (r < 0)
+                done_unsent(call, r);
+}
+
+static void undrain_read(const AwsAnswer *answer, void *userdata) {
+        EcsCall *call = userdata;
+        Confirmation is;
+        int r = 0;
+
+        read_described(answer, &is);
+        if (is.outcome != OUTCOME_OK || !is.marked) {
+                call->done(is.outcome, answer, call->userdata);
+                return;
+        }
+        switch (is.status) {
+        case CONTROL_DRAINING: r = send_status(call, "ACTIVE", undrain_updated); break;
+        case CONTROL_ACTIVE:
+        case CONTROL_REGISTERING: r = send_delete(call, ECS_ATTRIBUTE_INCIDENT, change_answered); break;
+        case CONTROL_UNKNOWN: call->done(OUTCOME_BLIND, answer, call->userdata); return;
+        case CONTROL_DEREGISTERING:
+        case CONTROL_INACTIVE:
+        case CONTROL_MISSING: /* nothing is left that could be undone */
+                call->done(OUTCOME_OK, answer, call->userdata);
+                return;
+        }
+        if (r < 0)
+                done_unsent(call, r);
+}
+
+int ecs_undrain(Aws *aws, const Target *target, EcsDone done, void *userdata, EcsCall **ret) {
+        _cleanup_(ecs_call_freep) EcsCall *call = NULL;
+        int r;
+
+        r = call_new(&call, aws, target, userdata);
+        if (r < 0)
+                return r;
+        call->done = done;
+        r = send_describe(call, undrain_read);
+        if (r < 0)
+                return r;
+
+        *ret = steal_ptr(call);
+        return 0;
+}

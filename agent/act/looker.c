@@ -1,0 +1,955 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Makes a Look: a chain of reads, each asked for from the answer to the one before.
+ *
+ *   metadata service   own lifecycle state, spot notice          a state other than InService ends the look
+ *   ECS                cluster; one page of disconnected
+ *                      instances; that page and ourselves        more than a page ends it
+ *   Auto Scaling       membership of the page's instances        in no group, not InService, or share by the cluster's
+ *                                                                numbers ends it
+ *                      own group; its refreshes; its activities
+ *
+ * Share cannot be judged without the first Auto Scaling read, unless there is more than a page: a disconnected instance
+ * that is in no group, an orphan or the registration that a terminated one has left behind, counts neither way, and ECS
+ * does not tell these apart. So that read comes first, in at most two calls, and the group's own only if share allows.
+ */
+
+#include "agent/act/looker.h"
+
+#include <string.h>
+
+#include "agent/act/autoscaling.h"
+#include "agent/act/ecs.h"
+#include "common/json.h"
+#include "common/loop.h"
+#include "common/parse.h"
+
+#define PAGE_MAX           100 /* of ListContainerInstances and DescribeContainerInstances */
+#define BATCH_MAX          50  /* of DescribeAutoScalingInstances */
+#define SCALING_CALLS_MAX  5   /* a second batch comes on top */
+#define ACTIVITY_PAGES_MAX 3   /* the limit of calls leaves two */
+#define REMOVED_MAX        512 /* instances that are told apart */
+#define ZONES_MAX          16
+
+/* A page of 100 with their attributes and resources: some 10 KB each. */
+#define ECS_ANSWER_MAX   ((size_t) 4 * 1024 * 1024)
+#define ECS_BODY_MAX     ((size_t) 64 * 1024)
+#define SCALING_BODY_MAX ((size_t) 16 * 1024)
+#define TOKEN_MAX        8192
+
+/* A peer that is marked and in no group may have left ours so lately that the activities do not show it yet. */
+#define ACTIVITY_LAG SPAN_MIN(5)
+
+/** Ourselves (the first), or a disconnected container instance that counts at ECS. */
+typedef struct Peer {
+        char id[64]; /* of the EC2 instance */
+        bool disconnected;
+        bool marked; /* its attribute says that it is being removed */
+        Wall marked_at;
+        bool in_group; /* of any group */
+        bool in_service;
+        bool ours;    /* of our own group */
+        bool in_zone; /* in our own zone */
+} Peer;
+
+typedef struct Removed {
+        char id[64]; /* "" if not known */
+        Wall at;
+} Removed;
+
+struct Looker {
+        sd_event *event;
+        Aws *aws;
+        Imds *imds;
+
+        Target target;
+        Policy policy;
+        LookDone done;
+        void *userdata;
+        bool busy;
+
+        ImdsCall *imds_call;
+        AwsCall *call; /* the one under way */
+        LookPart part; /* what it belongs to */
+        const char *action;
+        unsigned scaling_calls, activity_pages;
+        Wall since; /* of which activities are asked for */
+
+        Look look;
+        uint32_t registered;    /* at ECS: ACTIVE and DRAINING */
+        uint32_t not_described; /* disconnected, but there was no room to ask about them */
+        uint32_t ghosts;        /* disconnected and surely no EC2 instance of a group */
+        Peer peers[PAGE_MAX];
+        unsigned n_peers, n_members_asked;
+        char group[256], zone[64]; /* our own, as Auto Scaling says */
+        char zones[ZONES_MAX][64];
+        unsigned n_zones;
+        Removed removed[REMOVED_MAX];
+        unsigned n_removed;
+};
+
+/* -- beginning and end of a look, and of each read ------------------------------------------------------ */
+
+static Wall looker_wall(const Looker *looker) {
+        return aws_wall(looker->aws, loop_now(looker->event).wall);
+}
+
+/** Hands the look over. The callback may start another one or free us: nothing is touched afterwards. */
+static void look_end(Looker *looker, Outcome outcome, const AwsAnswer *answer) {
+        AwsCall *call = steal_ptr(looker->call);
+        ImdsCall *imds_call = steal_ptr(looker->imds_call);
+        Look look;
+
+        looker->look.outcome = outcome;
+        if (outcome != OUTCOME_OK) {
+                looker->look.failed = looker->part;
+                (void) snprintf(looker->look.action, sizeof(looker->look.action), "%s", looker->action);
+        }
+        look = looker->look;
+        looker->busy = false;
+        looker->done(&look, outcome == OUTCOME_OK ? NULL : answer, looker->userdata);
+        /* They lend what the callback reads, so they go last. */
+        (void) aws_call_free(call);
+        (void) imds_call_free(imds_call);
+}
+
+/** Sends the next read; if that cannot be done, the look ends. The answer of the read before is gone afterwards. */
+static void look_ask(
+        Looker *looker, AwsService service, const char *action, JsonWriter *body, AwsDone answered) {
+        AwsCall *call = NULL;
+        int r = body->error;
+
+        looker->part = service == AWS_ECS ? LOOK_ECS : LOOK_AUTO_SCALING;
+        looker->action = action;
+        if (service == AWS_AUTO_SCALING)
+                looker->scaling_calls++;
+        if (r >= 0)
+                r = aws_call(looker->aws,
+                        &(AwsRequest){ .service = service,
+                                .action = action,
+                                .body = body->text,
+                                .n_body = body->n,
+                                .max_answer = service == AWS_ECS ? ECS_ANSWER_MAX : 0 },
+                        answered, looker, &call);
+        if (r < 0) {
+                look_end(looker, OUTCOME_UNAVAILABLE, NULL);
+                return;
+        }
+        (void) aws_call_free(looker->call);
+        looker->call = call;
+}
+
+/** Return: whether the read has succeeded; else the look is over. */
+static bool look_answered(Looker *looker, const AwsAnswer *answer) {
+        Outcome outcome = ecs_outcome(answer, false);
+
+        if (wall_is_set(answer->server_time))
+                looker->look.server_time = answer->server_time;
+        if (outcome == OUTCOME_OK)
+                return true;
+        look_end(looker, outcome, answer);
+        return false;
+}
+
+static void look_blind(Looker *looker, const AwsAnswer *answer) {
+        look_end(looker, OUTCOME_BLIND, answer);
+}
+
+static Switch switch_from_string(const char *text) {
+        if (strcmp(text, "on") == 0)
+                return SWITCH_ON;
+        return strcmp(text, "off") == 0 ? SWITCH_OFF : SWITCH_NOT_UNDERSTOOD;
+}
+
+/* -- Auto Scaling: activities --------------------------------------------------------------------------- */
+
+static void removed_add(Looker *looker, const char *id, Wall at) {
+        if (strcmp(id, looker->target.instance_id) == 0)
+                return;
+        for (unsigned i = 0; *id && i < looker->n_removed; i++)
+                if (strcmp(looker->removed[i].id, id) == 0) {
+                        if (wall_before(looker->removed[i].at, at))
+                                looker->removed[i].at = at;
+                        return;
+                }
+        if (looker->n_removed == REMOVED_MAX) {
+                looker->look.ledger_full = true;
+                return;
+        }
+        (void) snprintf(looker->removed[looker->n_removed].id, sizeof(looker->removed[0].id), "%s", id);
+        looker->removed[looker->n_removed++].at = at;
+}
+
+static void removed_add_marked(Looker *looker, Wall now) {
+        for (unsigned i = 0; i < looker->n_peers; i++) {
+                const Peer *peer = &looker->peers[i];
+                Wall at = wall_is_set(peer->marked_at) ? peer->marked_at : now;
+
+                if (!peer->marked)
+                        continue;
+                if (peer->ours || (!peer->in_group && wall_since(now, at) < ACTIVITY_LAG))
+                        removed_add(looker, peer->id, at);
+        }
+}
+
+static void look_finish(Looker *looker) {
+        Wall now = looker_wall(looker);
+
+        removed_add_marked(looker, now);
+        for (unsigned i = 0; i < looker->n_removed; i++) {
+                Span age = wall_since(now, looker->removed[i].at);
+
+                looker->look.removed_window += age < looker->policy.window;
+                looker->look.removed_day += age < SPAN_DAY(1);
+        }
+        look_end(looker, OUTCOME_OK, NULL);
+}
+
+static void ask_activities(Looker *looker, const char *token);
+
+/** Return: 0; positive if it reaches back further than we ask; -EBADMSG. */
+static int read_activities(Looker *looker, const XmlNode *list) {
+        Wall now = looker_wall(looker);
+        bool older = false;
+
+        xml_for_each(member, list, "member") {
+                char id[64];
+                Removal removal;
+                Wall start;
+                bool scaling_in;
+
+                if (autoscaling_read_activity(member, &removal, id, &start, &scaling_in) < 0)
+                        return -EBADMSG;
+                if (wall_since(now, start) >= SPAN_DAY(1))
+                        older = true;
+                if (removal != REMOVAL_NONE)
+                        removed_add(looker, id, start);
+                if (scaling_in)
+                        looker->look.group_state |= GROUP_MOVING;
+        }
+        return older;
+}
+
+static void activities_answered(const AwsAnswer *answer, void *userdata) {
+        Looker *looker = userdata;
+        const XmlNode *result = NULL, *list = NULL;
+        const char *token = NULL;
+        unsigned calls_max = SCALING_CALLS_MAX + (looker->n_peers > BATCH_MAX);
+        int r;
+
+        if (!look_answered(looker, answer))
+                return;
+        result = xml_child(answer->xml, "DescribeScalingActivitiesResult");
+        list = xml_child(result, "Activities");
+        r = list ? read_activities(looker, list) : -EBADMSG;
+        if (r < 0) {
+                look_blind(looker, answer);
+                return;
+        }
+        token = xml_text(result, "NextToken");
+        /* The newest come first: beyond the first that is too old there is nothing for us. */
+        if (r == 0 && token && *token) {
+                if (looker->activity_pages < ACTIVITY_PAGES_MAX && looker->scaling_calls < calls_max &&
+                        strlen(token) < TOKEN_MAX) {
+                        ask_activities(looker, token);
+                        return;
+                }
+                looker->look.ledger_full = true;
+        }
+        look_finish(looker);
+}
+
+/** @token: NULL for the first page */
+static void ask_activities(Looker *looker, const char *token) {
+        _cleanup_(json_writer_done) JsonWriter body = {};
+        char time[FORMAT_TIME_MAX];
+
+        /* All pages must ask for the same: the service refuses a token with other filters. */
+        if (!token)
+                looker->since = wall_add(looker_wall(looker), -SPAN_DAY(1));
+        json_writer_init(&body, SCALING_BODY_MAX);
+        aws_query_append(&body, "AutoScalingGroupName", looker->group);
+        aws_query_append(&body, "Filters.member.1.Name", "StartTimeLowerBound");
+        aws_query_append(&body, "Filters.member.1.Values.member.1", format_rfc3339(time, looker->since));
+        aws_query_append(&body, "MaxRecords", "100");
+        if (token)
+                aws_query_append(&body, "NextToken", token);
+        looker->activity_pages++;
+        look_ask(looker, AWS_AUTO_SCALING, "DescribeScalingActivities", &body, activities_answered);
+}
+
+/* -- Auto Scaling: instance refreshes ------------------------------------------------------------------- */
+
+static void refreshes_answered(const AwsAnswer *answer, void *userdata) {
+        static const char *const under_way[] = { "Pending", "InProgress", "Cancelling", "RollbackInProgress",
+                "Baking" };
+        Looker *looker = userdata;
+        const XmlNode *list = NULL;
+
+        if (!look_answered(looker, answer))
+                return;
+        list = xml_find(answer->xml, "DescribeInstanceRefreshesResult/InstanceRefreshes");
+        if (!list) {
+                look_blind(looker, answer);
+                return;
+        }
+        xml_for_each(member, list, "member") {
+                const char *status = xml_text(member, "Status");
+
+                if (!status) {
+                        look_blind(looker, answer);
+                        return;
+                }
+                for (size_t i = 0; i < ELEMENTSOF(under_way); i++)
+                        if (strcmp(status, under_way[i]) == 0)
+                                looker->look.group_state |= GROUP_REFRESHING;
+        }
+        ask_activities(looker, NULL);
+}
+
+static void ask_refreshes(Looker *looker) {
+        _cleanup_(json_writer_done) JsonWriter body = {};
+
+        json_writer_init(&body, SCALING_BODY_MAX);
+        aws_query_append(&body, "AutoScalingGroupName", looker->group);
+        aws_query_append(&body, "MaxRecords", "10"); /* there is one at a time, and the newest come first */
+        look_ask(looker, AWS_AUTO_SCALING, "DescribeInstanceRefreshes", &body, refreshes_answered);
+}
+
+/* -- Auto Scaling: own group ---------------------------------------------------------------------------- */
+
+static void zone_add(Looker *looker, const char *zone) {
+        for (unsigned i = 0; i < looker->n_zones; i++)
+                if (strcmp(looker->zones[i], zone) == 0)
+                        return;
+        if (*zone && looker->n_zones < ZONES_MAX)
+                (void) snprintf(looker->zones[looker->n_zones++], sizeof(looker->zones[0]), "%s", zone);
+}
+
+static void read_suspended(Looker *looker, const XmlNode *group) {
+        static const char *const needed[] = { "Launch", "Terminate", "HealthCheck", "ReplaceUnhealthy" };
+
+        xml_for_each(member, xml_child(group, "SuspendedProcesses"), "member") {
+                const char *name = xml_text(member, "ProcessName");
+
+                for (size_t i = 0; name && i < ELEMENTSOF(needed); i++)
+                        if (strcmp(name, needed[i]) == 0)
+                                looker->look.group_state |= GROUP_SUSPENDED;
+        }
+}
+
+static void read_state(Looker *looker, const XmlNode *group) {
+        const XmlNode *operated = xml_child(group, "Operator");
+        const char *status = xml_text(group, "Status"), *managed = xml_text(operated, "Managed");
+
+        read_suspended(looker, group);
+        if (status && *status)
+                looker->look.group_state |= GROUP_DELETING;
+        if (operated && !(managed && strcmp(managed, "false") == 0))
+                looker->look.group_state |= GROUP_OPERATED;
+}
+
+static void read_group_tag(Looker *looker, const XmlNode *group) {
+        xml_for_each(member, xml_child(group, "Tags"), "member") {
+                const char *key = xml_text(member, "Key"), *value = xml_text(member, "Value");
+
+                if (key && strcmp(key, "ecs-health-agent") == 0)
+                        looker->look.tag_group = switch_from_string(value ? value : "");
+        }
+}
+
+/**
+ * How many instances the group is meant to have. Where its capacity counts something else, their number can only be
+ * bounded from below, and a group taken for smaller than it is holds sooner: by the greatest weight; by nothing
+ * where it counts vCPU or memory, which leaves those that are known to be sick.
+ */
+static int read_size(Looker *looker, const XmlNode *group) {
+        const char *capacity = xml_text(group, "DesiredCapacity");
+        const char *type = xml_text(group, "DesiredCapacityType");
+        const XmlNode *overrides = xml_find(group, "MixedInstancesPolicy/LaunchTemplate/Overrides");
+        uint64_t size = 0, weight = 0, heaviest = 1;
+
+        if (!capacity || parse_u64(capacity, &size) < 0 || size > UINT32_MAX)
+                return -EBADMSG;
+        xml_for_each(member, overrides, "member") {
+                const char *text = xml_text(member, "WeightedCapacity");
+
+                if (!text || !*text || strcmp(text, "1") == 0)
+                        continue;
+                looker->look.group_weighted = true;
+                if (parse_u64(text, &weight) < 0)
+                        return -EBADMSG;
+                if (weight > heaviest)
+                        heaviest = weight;
+        }
+        if (type && *type && strcmp(type, "units") != 0) {
+                looker->look.group_weighted = true;
+                size = 0;
+        }
+        looker->look.group_size = (uint32_t) (size / heaviest);
+        return 0;
+}
+
+/**
+ * The populations of group and zone, once the group is known.
+ *
+ * ECS tells the zones of the disconnected instances only, so the zone's members are estimated: the cluster's
+ * in equal parts over all zones that we have heard of, which are our group's and those of the sick. Where the
+ * cluster is in further zones the estimate is too large, that is too lenient; but then our group is in few
+ * zones, and what befalls a whole zone befalls a large share of the group, which is counted and not estimated.
+ */
+static void count_group(Looker *looker) {
+        Look *look = &looker->look;
+        uint32_t n = looker->n_zones > 0 ? looker->n_zones : 1;
+
+        look->group.members = look->group_size > look->group.sick ? look->group_size : look->group.sick;
+        look->zone.members = look->cluster.members / n + (look->cluster.members % n > 0);
+        if (look->zone.members < look->zone.sick)
+                look->zone.members = look->zone.sick;
+}
+
+static void group_answered(const AwsAnswer *answer, void *userdata) {
+        Looker *looker = userdata;
+        const XmlNode *group = NULL;
+        const char *name = NULL;
+
+        if (!look_answered(looker, answer))
+                return;
+        group = xml_find(answer->xml, "DescribeAutoScalingGroupsResult/AutoScalingGroups/member");
+        name = xml_text(group, "AutoScalingGroupName");
+        if (!name || strcmp(name, looker->group) != 0 || read_size(looker, group) < 0) {
+                look_blind(looker, answer);
+                return;
+        }
+        read_state(looker, group);
+        read_group_tag(looker, group);
+        xml_for_each(member, xml_child(group, "AvailabilityZones"), "member") {
+                zone_add(looker, member->text);
+        }
+        count_group(looker);
+        ask_refreshes(looker);
+}
+
+static void ask_group(Looker *looker) {
+        _cleanup_(json_writer_done) JsonWriter body = {};
+
+        json_writer_init(&body, SCALING_BODY_MAX);
+        aws_query_append(&body, "AutoScalingGroupNames.member.1", looker->group);
+        aws_query_append(&body, "IncludeInstances", "false");
+        look_ask(looker, AWS_AUTO_SCALING, "DescribeAutoScalingGroups", &body, group_answered);
+}
+
+/* -- Auto Scaling: membership --------------------------------------------------------------------------- */
+
+static void ask_members(Looker *looker);
+
+/** The populations that need no more than the membership of the disconnected. */
+static void count_cluster(Looker *looker) {
+        Look *look = &looker->look;
+        uint32_t strays = looker->ghosts;
+
+        look->cluster.sick = looker->not_described;
+        for (unsigned i = 0; i < looker->n_peers; i++) {
+                const Peer *peer = &looker->peers[i];
+
+                if (!peer->disconnected)
+                        continue;
+                if (!peer->in_service) {
+                        strays++;
+                        continue;
+                }
+                look->cluster.sick++;
+                look->group.sick += peer->ours;
+                look->zone.sick += peer->in_zone;
+        }
+        look->cluster.members = looker->registered > strays ? looker->registered - strays : 0;
+        if (look->cluster.members < look->cluster.sick)
+                look->cluster.members = look->cluster.sick;
+}
+
+static void judge_members(Looker *looker) {
+        Look *look = &looker->look;
+
+        count_cluster(looker);
+        if (look->lifecycle == LIFECYCLE_IN_SERVICE) {
+                look->share_decided = brake_population_holds(&look->cluster, looker->policy.max_sick);
+                if (!look->share_decided) {
+                        ask_group(looker);
+                        return;
+                }
+        }
+        /* Of group and zone only the sick are known, which says nothing. */
+        look->group = look->zone = (Population){};
+        look_end(looker, OUTCOME_OK, NULL);
+}
+
+static int read_own_membership(Looker *looker, const XmlNode *list) {
+        looker->look.lifecycle = LIFECYCLE_NO_GROUP;
+        xml_for_each(member, list, "member") {
+                const char *id = xml_text(member, "InstanceId"), *state = xml_text(member, "LifecycleState");
+                const char *group = xml_text(member, "AutoScalingGroupName");
+                const char *zone = xml_text(member, "AvailabilityZone");
+
+                if (!id || strcmp(id, looker->target.instance_id) != 0)
+                        continue;
+                if (!state || !group || !*group || strlen(group) >= sizeof(looker->group))
+                        return -EBADMSG;
+                looker->look.lifecycle = lifecycle_from_string(state);
+                (void) snprintf(looker->group, sizeof(looker->group), "%s", group);
+                (void) snprintf(looker->zone, sizeof(looker->zone), "%s", zone ? zone : looker->target.zone);
+                return 0;
+        }
+        return 0;
+}
+
+static Peer *peer_find(Looker *looker, const char *id) {
+        for (unsigned i = 0; i < looker->n_peers; i++)
+                if (strcmp(looker->peers[i].id, id) == 0)
+                        return &looker->peers[i];
+        return NULL;
+}
+
+static int read_members(Looker *looker, const XmlNode *list) {
+        xml_for_each(member, list, "member") {
+                const char *id = xml_text(member, "InstanceId"), *state = xml_text(member, "LifecycleState");
+                const char *group = xml_text(member, "AutoScalingGroupName");
+                const char *zone = xml_text(member, "AvailabilityZone");
+                Peer *peer;
+
+                if (!id || !state || !group)
+                        return -EBADMSG;
+                peer = peer_find(looker, id);
+                if (!peer)
+                        continue;
+                peer->in_group = true;
+                peer->in_service = lifecycle_from_string(state) == LIFECYCLE_IN_SERVICE;
+                peer->ours = strcmp(group, looker->group) == 0;
+                /* Where a zone is not known, it may be the same. */
+                peer->in_zone = !zone || !*looker->zone || strcmp(zone, looker->zone) == 0;
+                zone_add(looker, zone ? zone : "");
+        }
+        return 0;
+}
+
+static void members_answered(const AwsAnswer *answer, void *userdata) {
+        Looker *looker = userdata;
+        const XmlNode *result = NULL, *list = NULL;
+        const char *token = NULL;
+        int r;
+
+        if (!look_answered(looker, answer))
+                return;
+        result = xml_child(answer->xml, "DescribeAutoScalingInstancesResult");
+        list = xml_child(result, "AutoScalingInstances");
+        token = xml_text(result, "NextToken");
+        /* An answer that is not whole would make sick ones look like orphans. */
+        r = !list || (token && *token) ? -EBADMSG : 0;
+        if (r >= 0 && looker->scaling_calls == 1)
+                r = read_own_membership(looker, list);
+        if (r >= 0)
+                r = read_members(looker, list);
+        if (r < 0) {
+                look_blind(looker, answer);
+                return;
+        }
+        if (looker->n_members_asked < looker->n_peers)
+                ask_members(looker);
+        else
+                judge_members(looker);
+}
+
+/** The next batch; the first holds ourselves. */
+static void ask_members(Looker *looker) {
+        _cleanup_(json_writer_done) JsonWriter body = {};
+        char name[64];
+
+        json_writer_init(&body, SCALING_BODY_MAX);
+        for (unsigned i = 1; i <= BATCH_MAX && looker->n_members_asked < looker->n_peers; i++) {
+                (void) snprintf(name, sizeof(name), "InstanceIds.member.%u", i);
+                aws_query_append(&body, name, looker->peers[looker->n_members_asked++].id);
+        }
+        look_ask(looker, AWS_AUTO_SCALING, "DescribeAutoScalingInstances", &body, members_answered);
+}
+
+/* -- ECS: the disconnected, and ourselves --------------------------------------------------------------- */
+
+/** Of an ARN, old or new format, the part that is the same in both. */
+static const char *arn_id(const char *arn) {
+        const char *slash = strrchr(arn, '/');
+
+        return slash ? slash + 1 : arn;
+}
+
+static bool is_own_arn(const Looker *looker, const char *arn) {
+        return *looker->target.arn && strcmp(arn_id(arn), arn_id(looker->target.arn)) == 0;
+}
+
+/** Whether ECS counts it among the registered. A status that we do not know counts, to be on the safe side. */
+static bool is_counted(ControlStatus status) {
+        switch (status) {
+        case CONTROL_ACTIVE:
+        case CONTROL_DRAINING:
+        case CONTROL_UNKNOWN: return true;
+        case CONTROL_REGISTERING:
+        case CONTROL_DEREGISTERING:
+        case CONTROL_INACTIVE:
+        case CONTROL_MISSING: return false;
+        }
+        return true;
+}
+
+static bool is_ec2_id(const char *id) {
+        size_t n = strspn(id, "i-0123456789abcdef");
+
+        return strncmp(id, "i-", 2) == 0 && id[2] && !id[n] && n < sizeof(((Peer *) NULL)->id);
+}
+
+static int read_instance(Looker *looker, const cJSON *instance) {
+        Confirmation confirmation;
+        const char *arn = NULL, *id = NULL;
+        Peer *peer = &looker->peers[0];
+        bool own;
+
+        if (json_get_string(instance, "containerInstanceArn", &arn) < 0 ||
+                ecs_read_confirmation(instance, &confirmation) < 0)
+                return -EBADMSG;
+        own = is_own_arn(looker, arn);
+        if (own)
+                looker->look.own = confirmation;
+        if (confirmation.connected || !is_counted(confirmation.status))
+                return 0;
+        if (!own) {
+                /* External instances have other ids and are in no group. */
+                if (json_get_string(instance, "ec2InstanceId", &id) < 0 || !is_ec2_id(id)) {
+                        looker->ghosts++;
+                        return 0;
+                }
+                if (peer_find(looker, id)) {
+                        looker->ghosts++; /* registered twice: the instance counts once */
+                        return 0;
+                }
+                if (looker->n_peers == PAGE_MAX)
+                        return -EBADMSG;
+                peer = &looker->peers[looker->n_peers++];
+                (void) snprintf(peer->id, sizeof(peer->id), "%s", id);
+        }
+        peer->disconnected = true;
+        peer->marked = ecs_read_mark(instance, &peer->marked_at);
+        return 0;
+}
+
+/** Those that ECS does not know any more. Of these only we ourselves matter. */
+static int read_missing(Looker *looker, const cJSON *failures) {
+        const cJSON *failure = NULL;
+        const char *arn = NULL, *reason = NULL;
+
+        cJSON_ArrayForEach(failure, failures) {
+                if (json_get_string(failure, "arn", &arn) < 0 ||
+                        json_get_string(failure, "reason", &reason) < 0 || strcmp(reason, "MISSING") != 0)
+                        return -EBADMSG;
+                if (is_own_arn(looker, arn))
+                        looker->look.own =
+                                (Confirmation){ .outcome = OUTCOME_OK, .status = CONTROL_MISSING };
+        }
+        return 0;
+}
+
+static int read_instances(Looker *looker, const AwsAnswer *answer) {
+        const cJSON *instances = NULL, *failures = NULL, *instance = NULL;
+        int r;
+
+        if (json_get_array(answer->json, "containerInstances", &instances) < 0)
+                return -EBADMSG;
+        cJSON_ArrayForEach(instance, instances) {
+                r = read_instance(looker, instance);
+                if (r < 0)
+                        return r;
+        }
+        if (json_get_array(answer->json, "failures", &failures) >= 0) {
+                r = read_missing(looker, failures);
+                if (r < 0)
+                        return r;
+        }
+        if (*looker->target.arn && looker->look.own.outcome != OUTCOME_OK)
+                return -EBADMSG; /* not a word about ourselves */
+        looker->look.own.server_time = answer->server_time;
+        return 0;
+}
+
+static void count_connected(Looker *looker, uint32_t more) {
+        const Confirmation *own = &looker->look.own;
+        uint32_t others = looker->not_described + looker->ghosts + more;
+
+        for (unsigned i = 0; i < looker->n_peers; i++)
+                others += looker->peers[i].disconnected;
+        others += own->outcome == OUTCOME_OK && own->connected; /* we are no peer of ours */
+        looker->look.connected_peers = looker->registered > others ? looker->registered - others : 0;
+}
+
+/** What ECS says is known: on to Auto Scaling, unless share is decided. */
+static void judge_instances(Looker *looker) {
+        Look *look = &looker->look;
+
+        if (!look->more_than_a_page) {
+                count_connected(looker, 0);
+                ask_members(looker);
+                return;
+        }
+        /* There are at least so many; how many more is not worth a call for each hundred. */
+        look->share_decided = true;
+        look->cluster.sick = PAGE_MAX;
+        look->cluster.members = looker->registered > PAGE_MAX ? looker->registered : PAGE_MAX;
+        count_connected(looker, PAGE_MAX - looker->peers[0].disconnected);
+        look_end(looker, OUTCOME_OK, NULL);
+}
+
+static void instances_answered(const AwsAnswer *answer, void *userdata) {
+        Looker *looker = userdata;
+
+        if (!look_answered(looker, answer))
+                return;
+        if (read_instances(looker, answer) < 0)
+                look_blind(looker, answer);
+        else
+                judge_instances(looker);
+}
+
+/** @arns: of the disconnected; only ourselves when there is more than a page, for share is decided then */
+static void ask_instances(Looker *looker, const cJSON *arns) {
+        _cleanup_(json_writer_done) JsonWriter body = {};
+        const cJSON *arn = NULL;
+        unsigned n = 1; /* the place of ourselves is kept */
+
+        json_writer_init(&body, ECS_BODY_MAX);
+        json_begin_object(&body, NULL);
+        json_string(&body, "cluster", looker->target.cluster);
+        json_begin_array(&body, "containerInstances");
+        if (*looker->target.arn)
+                json_string(&body, NULL, looker->target.arn);
+        cJSON_ArrayForEach(arn, arns) {
+                if (looker->look.more_than_a_page || is_own_arn(looker, arn->valuestring))
+                        continue;
+                if (n == PAGE_MAX) {
+                        looker->not_described++;
+                        continue;
+                }
+                json_string(&body, NULL, arn->valuestring);
+                n++;
+        }
+        json_end_array(&body);
+        json_end_object(&body);
+        look_ask(looker, AWS_ECS, "DescribeContainerInstances", &body, instances_answered);
+}
+
+static bool are_strings(const cJSON *array) {
+        const cJSON *item = NULL;
+
+        cJSON_ArrayForEach(item, array) {
+                if (!cJSON_IsString(item) || !*item->valuestring)
+                        return false;
+        }
+        return true;
+}
+
+static void list_answered(const AwsAnswer *answer, void *userdata) {
+        Looker *looker = userdata;
+        const cJSON *arns = NULL;
+        const char *token = NULL;
+
+        if (!look_answered(looker, answer))
+                return;
+        if (json_get_array(answer->json, "containerInstanceArns", &arns) < 0 || !are_strings(arns) ||
+                cJSON_GetArraySize(arns) > PAGE_MAX) {
+                look_blind(looker, answer);
+                return;
+        }
+        looker->look.more_than_a_page = json_get_string(answer->json, "nextToken", &token) >= 0 && *token;
+        /* Never registered, and nobody else to ask about: an empty list would be refused. */
+        if (!*looker->target.arn && (looker->look.more_than_a_page || cJSON_GetArraySize(arns) == 0))
+                judge_instances(looker);
+        else
+                ask_instances(looker, arns);
+}
+
+static void ask_list(Looker *looker) {
+        _cleanup_(json_writer_done) JsonWriter body = {};
+
+        json_writer_init(&body, ECS_BODY_MAX);
+        json_begin_object(&body, NULL);
+        json_string(&body, "cluster", looker->target.cluster);
+        json_string(&body, "filter", "agentConnected==false");
+        json_i64(&body, "maxResults", PAGE_MAX);
+        json_end_object(&body);
+        look_ask(looker, AWS_ECS, "ListContainerInstances", &body, list_answered);
+}
+
+/* -- ECS: the cluster ----------------------------------------------------------------------------------- */
+
+static int read_cluster_tags(Looker *looker, const cJSON *cluster) {
+        const cJSON *tags = NULL, *tag = NULL;
+        const char *key = NULL, *value = NULL;
+        int r;
+
+        r = json_get_array(cluster, "tags", &tags);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        cJSON_ArrayForEach(tag, tags) {
+                if (json_get_string(tag, "key", &key) < 0 || strcmp(key, "ecs-health-agent") != 0)
+                        continue;
+                r = json_get_string(tag, "value", &value);
+                looker->look.tag_cluster = switch_from_string(r < 0 ? "" : value);
+        }
+        return 0;
+}
+
+static void cluster_answered(const AwsAnswer *answer, void *userdata) {
+        Looker *looker = userdata;
+        const cJSON *clusters = NULL, *cluster = NULL;
+        int64_t registered = 0;
+
+        if (!look_answered(looker, answer))
+                return;
+        (void) json_get_array(answer->json, "clusters", &clusters);
+        cluster = cJSON_GetArrayItem(clusters, 0);
+        if (json_get_i64(cluster, "registeredContainerInstancesCount", &registered) < 0 || registered < 0 ||
+                registered > UINT32_MAX || read_cluster_tags(looker, cluster) < 0) {
+                look_blind(looker, answer);
+                return;
+        }
+        looker->registered = (uint32_t) registered;
+        ask_list(looker);
+}
+
+static void ask_cluster(Looker *looker) {
+        _cleanup_(json_writer_done) JsonWriter body = {};
+
+        json_writer_init(&body, ECS_BODY_MAX);
+        json_begin_object(&body, NULL);
+        json_begin_array(&body, "clusters");
+        json_string(&body, NULL, looker->target.cluster);
+        json_end_array(&body);
+        json_begin_array(&body, "include");
+        json_string(&body, NULL, "TAGS");
+        json_end_array(&body);
+        json_end_object(&body);
+        look_ask(looker, AWS_ECS, "DescribeClusters", &body, cluster_answered);
+}
+
+/* -- the metadata service ------------------------------------------------------------------------------- */
+
+/** @action: the item's name, for the look if it fails. Return: 0 or what imds_get() said. */
+static int ask_metadata(Looker *looker, const char *action, const char *path, ImdsDone answered) {
+        ImdsCall *call = NULL;
+        int r;
+
+        looker->part = LOOK_METADATA;
+        looker->action = action;
+        r = imds_get(looker->imds, path, answered, looker, &call);
+        if (r < 0)
+                return r;
+        (void) imds_call_free(looker->imds_call);
+        looker->imds_call = call;
+        return 0;
+}
+
+static void spot_answered(const ImdsAnswer *answer, void *userdata) {
+        Looker *looker = userdata;
+
+        if (answer->error < 0 && answer->error != -ENOENT) {
+                look_end(looker, OUTCOME_UNAVAILABLE, NULL);
+                return;
+        }
+        looker->look.spot_notice = answer->error == 0;
+        ask_cluster(looker);
+}
+
+static Lifecycle read_lifecycle(const ImdsAnswer *answer) {
+        char text[64];
+        size_t n = strcspn(answer->text, "\r\n");
+
+        if (answer->error == -ENOENT)
+                return LIFECYCLE_NO_GROUP;
+        if (n >= sizeof(text))
+                return LIFECYCLE_OTHER;
+        memcpy(text, answer->text, n);
+        text[n] = '\0';
+        return lifecycle_from_string(text);
+}
+
+static void lifecycle_answered(const ImdsAnswer *answer, void *userdata) {
+        Looker *looker = userdata;
+
+        if (answer->error < 0 && answer->error != -ENOENT) {
+                look_end(looker, OUTCOME_UNAVAILABLE, NULL);
+                return;
+        }
+        looker->look.lifecycle = read_lifecycle(answer);
+        /* Without the item we may still be in a group: it appears with the first transition since 2022-03. */
+        if (looker->look.lifecycle != LIFECYCLE_IN_SERVICE && looker->look.lifecycle != LIFECYCLE_NO_GROUP) {
+                look_end(looker, OUTCOME_OK, NULL);
+                return;
+        }
+        if (ask_metadata(looker, "spot/instance-action", "/latest/meta-data/spot/instance-action",
+                    spot_answered) < 0)
+                look_end(looker, OUTCOME_UNAVAILABLE, NULL);
+}
+
+/* -- the looker ----------------------------------------------------------------------------------------- */
+
+int looker_start(Looker *looker, const Target *target, const Policy *policy, LookDone done, void *userdata) {
+        int r;
+
+        if (looker->busy)
+                return -EBUSY;
+        if (!*target->instance_id || !*target->cluster)
+                return -EINVAL;
+
+        looker->target = *target;
+        looker->policy = *policy;
+        looker->done = done;
+        looker->userdata = userdata;
+        looker->look = (Look){ .own = { .outcome = OUTCOME_BLIND } }; /* until it has been asked */
+        looker->scaling_calls = looker->activity_pages = 0;
+        looker->registered = looker->not_described = looker->ghosts = 0;
+        memset(looker->peers, 0, sizeof(looker->peers));
+        (void) snprintf(looker->peers[0].id, sizeof(looker->peers[0].id), "%s", target->instance_id);
+        looker->n_peers = 1;
+        looker->n_members_asked = looker->n_zones = looker->n_removed = 0;
+        looker->group[0] = looker->zone[0] = '\0';
+
+        r = ask_metadata(looker, "autoscaling/target-lifecycle-state",
+                "/latest/meta-data/autoscaling/target-lifecycle-state", lifecycle_answered);
+        if (r < 0)
+                return r;
+        looker->busy = true;
+        return 0;
+}
+
+void looker_stop(Looker *looker) {
+        looker->imds_call = imds_call_free(looker->imds_call);
+        looker->call = aws_call_free(looker->call);
+        looker->busy = false;
+}
+
+int looker_new(Looker **ret, sd_event *event, Aws *aws, Imds *imds) {
+        Looker *looker = calloc(1, sizeof(*looker));
+
+        if (!looker)
+                return -ENOMEM;
+        looker->event = sd_event_ref(event);
+        looker->aws = aws;
+        looker->imds = imds;
+
+        *ret = looker;
+        return 0;
+}
+
+Looker *looker_free(Looker *looker) {
+        if (!looker)
+                return NULL;
+        looker_stop(looker);
+        sd_event_unref(looker->event);
+        free(looker);
+        return NULL;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Makes a Look: metadata service, ECS, Auto Scaling, in this order, and stops as soon as it decides. At most 3 reads of
+ * ECS and 5 of Auto Scaling. Source of order and limits: the design, "Looks, ledger, turn".
+ */
+
+#include "agent/act/target.h"
+#include "agent/decide/brakes.h"
+#include "common/aws-call.h"
+#include "common/aws-imds.h"
+
+typedef struct Looker Looker;
+
+/** @look is lent; @answer: of the call that failed, or NULL */
+typedef void (*LookDone)(const Look *look, const AwsAnswer *answer, void *userdata);
+
+/** looker_new() - @aws and @imds are borrowed */
+int looker_new(Looker **ret, sd_event *event, Aws *aws, Imds *imds);
+Looker *looker_free(Looker *looker); /* cancels */
+DEFINE_CLEANUP(Looker, looker_free)
+
+/**
+ * looker_start() - begin one; @target and @policy are copied
+ *
+ * Return: 0; -EBUSY while one is under way; -EINVAL if cluster or instance id are not known yet; -ENOMEM.
+ */
+int looker_start(Looker *looker, const Target *target, const Policy *policy, LookDone done, void *userdata);
+/** looker_stop() - cancel what is under way */
+void looker_stop(Looker *looker);

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What our role may do. AWS asks IAM before it looks at what a call names, so a call about an instance that cannot exist
+ * is answered AccessDenied without the right, and anything else that is final with it.
+ */
+
+#include "agent/act/rights.h"
+
+#include <string.h>
+
+#include "agent/act/ecs.h"
+#include "common/json.h"
+
+#define BODY_MAX              4096
+#define NO_CONTAINER_INSTANCE "00000000000000000000000000000000"
+#define NO_INSTANCE           "i-00000000000000000"
+
+struct Prober {
+        Aws *aws;
+        RightsChanged changed;
+        void *userdata;
+        Rights rights;
+        Target target;
+        unsigned next; /* index of the probe after the one under way */
+        AwsCall *call; /* the one under way, or the last one */
+        bool busy;
+};
+
+static const struct {
+        const char *action;
+        Right right;
+} actions[] = {
+        { "DescribeContainerInstances", RIGHT_ECS_DESCRIBE_CONTAINER_INSTANCES },
+        { "ListContainerInstances", RIGHT_ECS_LIST_CONTAINER_INSTANCES },
+        { "DescribeClusters", RIGHT_ECS_DESCRIBE_CLUSTERS },
+        { "DescribeAutoScalingInstances", RIGHT_ASG_DESCRIBE_INSTANCES },
+        { "DescribeAutoScalingGroups", RIGHT_ASG_DESCRIBE_GROUPS },
+        { "DescribeScalingActivities", RIGHT_ASG_DESCRIBE_ACTIVITIES },
+        { "DescribeInstanceRefreshes", RIGHT_ASG_DESCRIBE_REFRESHES },
+        { "UpdateContainerInstancesState", RIGHT_ECS_UPDATE_STATE },
+        { "PutAttributes", RIGHT_ECS_PUT_ATTRIBUTES },
+        { "DetachInstances", RIGHT_ASG_DETACH },
+        { "PutMetricData", RIGHT_CLOUDWATCH_PUT },
+};
+
+/* -- learning ------------------------------------------------------------------------------------------- */
+
+static Granted granted_by(AwsOutcome outcome) {
+        switch (outcome) {
+        case AWS_OK:
+        case AWS_GARBLED:
+        case AWS_REFUSED:
+        case AWS_CONTENTION: return GRANTED_YES;
+        case AWS_DENIED: return GRANTED_NO;
+        case AWS_THROTTLED:
+        case AWS_UNAVAILABLE:
+        case AWS_BAD_KEYS:
+        case AWS_NO_KEYS: return GRANTED_UNKNOWN;
+        }
+        return GRANTED_UNKNOWN;
+}
+
+/** Return: whether something new is known. What says nothing takes nothing back. */
+static bool learn(Prober *prober, const char *action, AwsOutcome outcome) {
+        Granted granted = granted_by(outcome);
+
+        for (size_t i = 0; i < ELEMENTSOF(actions); i++) {
+                if (strcmp(actions[i].action, action) != 0)
+                        continue;
+                if (granted == GRANTED_UNKNOWN || prober->rights.granted[actions[i].right] == granted)
+                        return false;
+                prober->rights.granted[actions[i].right] = (uint8_t) granted;
+                return true;
+        }
+        return false;
+}
+
+void prober_note(Prober *prober, const char *action, AwsOutcome outcome) {
+        if (learn(prober, action, outcome))
+                prober->changed(&prober->rights, prober->userdata);
+}
+
+const Rights *prober_rights(const Prober *prober) {
+        return &prober->rights;
+}
+
+/* -- probing -------------------------------------------------------------------------------------------- */
+
+/**
+ * An ARN of our own cluster and account that names nothing; rights are often given for these only.
+ * Return: 0; -ENOENT: our own is not known; -E2BIG.
+ */
+static int impossible_arn(const Target *target, char *buffer, size_t n_buffer) {
+        const char *kind = strstr(target->arn, ":container-instance/");
+        int n;
+
+        if (!kind || !*target->cluster)
+                return -ENOENT;
+        n = snprintf(buffer, n_buffer, "%.*s:container-instance/%s/" NO_CONTAINER_INSTANCE,
+                (int) (kind - target->arn), target->arn, target->cluster);
+        return n < 0 || (size_t) n >= n_buffer ? -E2BIG : 0;
+}
+
+static int state_body(const Target *target, JsonWriter *body) {
+        char arn[640];
+        int r;
+
+        r = impossible_arn(target, arn, sizeof(arn));
+        if (r < 0)
+                return r;
+        json_begin_object(body, NULL);
+        json_string(body, "cluster", target->cluster);
+        json_begin_array(body, "containerInstances");
+        json_string(body, NULL, arn);
+        json_end_array(body);
+        json_string(body, "status", "ACTIVE");
+        json_end_object(body);
+        return body->error;
+}
+
+static int attributes_body(const Target *target, JsonWriter *body) {
+        char arn[640];
+        int r;
+
+        r = impossible_arn(target, arn, sizeof(arn));
+        if (r < 0)
+                return r;
+        json_begin_object(body, NULL);
+        json_string(body, "cluster", target->cluster);
+        json_begin_array(body, "attributes");
+        json_begin_object(body, NULL);
+        json_string(body, "name", ECS_ATTRIBUTE_ACTION);
+        json_string(body, "value", "observe");
+        json_string(body, "targetType", "container-instance");
+        json_string(body, "targetId", arn);
+        json_end_object(body);
+        json_end_array(body);
+        json_end_object(body);
+        return body->error;
+}
+
+static int detach_body(const Target *target, JsonWriter *body) {
+        if (!*target->group)
+                return -ENOENT;
+        aws_query_append(body, "InstanceIds.member.1", NO_INSTANCE);
+        aws_query_append(body, "AutoScalingGroupName", target->group);
+        aws_query_append(body, "ShouldDecrementDesiredCapacity", "false");
+        return body->error;
+}
+
+static const struct {
+        AwsService service;
+        const char *action;
+        int (*body)(const Target *target, JsonWriter *body); /* -ENOENT: cannot be asked yet */
+} probes[] = {
+        { AWS_ECS, "UpdateContainerInstancesState", state_body },
+        { AWS_ECS, "PutAttributes", attributes_body },
+        { AWS_AUTO_SCALING, "DetachInstances", detach_body },
+};
+
+static void probe_answered(const AwsAnswer *answer, void *userdata);
+
+static int probe_send(Prober *prober, unsigned i) {
+        _cleanup_(json_writer_done) JsonWriter body = {};
+        AwsCall *call = NULL;
+        int r;
+
+        json_writer_init(&body, BODY_MAX);
+        r = probes[i].body(&prober->target, &body);
+        if (r < 0)
+                return r;
+        r = aws_call(prober->aws,
+                &(AwsRequest){ .service = probes[i].service,
+                        .action = probes[i].action,
+                        .body = body.text,
+                        .n_body = body.n },
+                probe_answered, prober, &call);
+        if (r < 0)
+                return r;
+
+        (void) aws_call_free(prober->call);
+        prober->call = call;
+        return 0;
+}
+
+/** Sends the next probe that can be sent. Return: 0; what the last one that failed said, -ENOENT apart. */
+static int probe_next(Prober *prober) {
+        int r, error = 0;
+
+        while (prober->next < ELEMENTSOF(probes)) {
+                r = probe_send(prober, prober->next++);
+                if (r >= 0)
+                        return 0;
+                if (r != -ENOENT)
+                        error = r;
+        }
+        prober->busy = false;
+        return error;
+}
+
+static void probe_answered(const AwsAnswer *answer, void *userdata) {
+        Prober *prober = userdata;
+        bool news;
+
+        /* The last word goes to the callback, which may free us; the next probe frees the answer. */
+        news = learn(prober, probes[prober->next - 1].action, answer->outcome);
+        (void) probe_next(prober); /* what cannot be sent stays unknown */
+        if (news)
+                prober->changed(&prober->rights, prober->userdata);
+}
+
+int prober_start(Prober *prober, const Target *target) {
+        if (prober->busy)
+                return 0;
+        prober->target = *target;
+        prober->next = 0;
+        prober->busy = true;
+        return probe_next(prober);
+}
+
+int prober_new(Prober **ret, Aws *aws, RightsChanged changed, void *userdata) {
+        Prober *prober = calloc(1, sizeof(*prober));
+
+        if (!prober)
+                return -ENOMEM;
+        prober->aws = aws;
+        prober->changed = changed;
+        prober->userdata = userdata;
+
+        *ret = prober;
+        return 0;
+}
+
+Prober *prober_free(Prober *prober) {
+        if (!prober)
+                return NULL;
+        (void) aws_call_free(prober->call);
+        free(prober);
+        return NULL;
+}
