@@ -1,0 +1,863 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The wiring: samples and answers go into the core, its plans are journalled and carried out, its edges logged, its
+ * numbers published. This file alone knows all three layers.
+ */
+
+#include "agent/agent.h"
+
+#include <signal.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/inotify.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "agent/act/actor.h"
+#include "agent/act/journal.h"
+#include "agent/act/reporter.h"
+#include "agent/decide/core.h"
+#include "agent/edges.h"
+#include "agent/messages.h"
+#include "agent/observe/observer.h"
+#include "agent/pause.h"
+#include "agent/settings.h"
+#include "agent/status.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/parse.h"
+
+#define RUN_DIRECTORY "/run/ecs-health-agent"
+#define STATE_DIRECTORY "/var/lib/ecs-health-agent"
+#define SPOOL_FILE STATE_DIRECTORY "/spool"
+#define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
+
+/* What no incident waits for is asked at a random moment of the first so many seconds, and never by all hosts at once. */
+#define INTRODUCTION_SPREAD SPAN_SEC(30)
+
+typedef struct Agent {
+        sd_event *event;
+        Helper *helper;
+        Http *http;
+        Imds *imds;
+        AwsCredentials *credentials;
+        Aws *aws;
+        Observer *observer;
+        Actor *actor;
+        Reporter *reporter;
+        Journal *journal;
+        StatusServer *status;
+        Timer *waking;
+        Timer *introducing;
+        Timer *pausing;                 /* a pause ends by itself */
+        sd_event_source *settings_watch, *pause_watch;
+
+        char *settings_path, *pause_path, *log_path, *docker_path, *spool_path, *status_path, *root;
+        Settings settings;
+        OptionProblems problems;        /* n > 0: the file was refused */
+        Pause pause;
+        SettingsEcs ecs;
+
+        Core core;
+        Edges edges;
+        Target target;
+        JournalEntry entry;
+        int journal_disk_error;
+        bool restored;                  /* the journal has been given to the core, or there is none of ours */
+        bool introduced, described;     /* our group is asked for; our attributes are set */
+        char described_as[96];
+        char boot_id[64];
+        char last_call[768];
+        bool metrics_failing;
+        Wall started;
+} Agent;
+
+static void agent_step(Agent *agent, const Event *event);
+
+/* --- journal ----------------------------------------------------------------------------------------------------- */
+
+static bool journal_save(Agent *agent) {
+        int disk = 0, r;
+
+        agent->entry.record = agent->core.record;
+        agent->entry.target = agent->target;
+        agent->entry.answered_this_boot = agent->core.checks.answered_this_boot;
+        (void) snprintf(agent->entry.boot_id, sizeof(agent->entry.boot_id), "%s", agent->boot_id);
+        r = journal_write(agent->journal, &agent->entry, &disk);
+        if (r < 0 || (disk < 0 && disk != agent->journal_disk_error))
+                log_event(LOG_WARNING, MESSAGE_JOURNAL_FAILED, NULL, "The journal could not be written to %s: %s.",
+                        r < 0 ? "memory or disk" : "disk", strerror(r < 0 ? -r : -disk));
+        agent->journal_disk_error = r < 0 ? r : disk;
+        return r >= 0;
+}
+
+/* What is known from before our start goes into the core, once it is sure to be about this very instance. */
+static void journal_restore(Agent *agent, const char *instance_id) {
+        JournalEntry entry = { 0 };
+        Event event = { .type = EVENT_RESTORED };
+        int r;
+
+        if (agent->restored)
+                return;
+        r = journal_read(agent->journal, instance_id, &entry);
+        if (r == 0 && !instance_id && strcmp(entry.boot_id, agent->boot_id) != 0)
+                return; /* from an earlier boot: whose disk this is must be known first */
+        if (r != 0 && !instance_id)
+                return;
+        agent->restored = true;
+        if (r == JOURNAL_E_CORRUPT)
+                log_warning("The journal is damaged and was ignored: %s.", STATE_DIRECTORY);
+        if (r != 0)
+                return;
+
+        event.restored.record = entry.record;
+        event.restored.same_boot = strcmp(entry.boot_id, agent->boot_id) == 0;
+        event.restored.answered_this_boot = event.restored.same_boot && entry.answered_this_boot;
+        event.restored.registered_before = entry.target.arn[0] != '\0';
+        agent->entry.sequence = entry.sequence;
+        if (agent->target.arn[0] == '\0')
+                (void) snprintf(agent->target.arn, sizeof(agent->target.arn), "%s", entry.target.arn);
+        if (agent->target.cluster[0] == '\0')
+                (void) snprintf(agent->target.cluster, sizeof(agent->target.cluster), "%s", entry.target.cluster);
+        if (agent->target.group[0] == '\0')
+                (void) snprintf(agent->target.group, sizeof(agent->target.group), "%s", entry.target.group);
+        if (entry.record.drained || entry.record.stage == STAGE_VERIFYING || entry.record.stage == STAGE_DETACHING)
+                log_event(LOG_WARNING, MESSAGE_RESTORED, NULL, "Taking up incident %llu at stage %s.",
+                        (unsigned long long) entry.record.incident, stage_to_string((Stage) entry.record.stage));
+        agent_step(agent, &event);
+}
+
+/* --- carrying out ------------------------------------------------------------------------------------------------ */
+
+static bool changes_something(EffectType type) {
+        return type == EFFECT_DRAIN || type == EFFECT_DETACH || type == EFFECT_REPAIR;
+}
+
+static void carry_out(Agent *agent, const Plan *plan, Now now) {
+        ActorContext context = {
+                .target = &agent->target,
+                .policy = &agent->core.policy,
+                .record = &agent->core.record,
+                .bus = observer_bus(agent->observer),
+                .unit = agent->settings.unit,
+                .now = aws_wall(agent->aws, now.wall),
+        };
+        bool journalled = !plan->record_changed || journal_save(agent);
+
+        for (unsigned i = 0; i < plan->n_effects; i++) {
+                const Effect *effect = &plan->effects[i];
+
+                if (effect->type == EFFECT_REPAIR)
+                        observer_own_job(agent->observer);
+                if (effect->type == EFFECT_LOOK || effect->type == EFFECT_VERIFY)
+                        observer_look_again(agent->observer);
+                /* A step that cannot be remembered could be taken twice. */
+                if (changes_something(effect->type) && !journalled)
+                        (void) actor_refuse(agent->actor, effect);
+                else
+                        (void) actor_do(agent->actor, effect, &context);
+        }
+}
+
+static void tell_systemd(Agent *agent) {
+        char names[256];
+
+        (void) sd_notifyf(false, "STATUS=%s Stage: %s%s%s.", cause_to_sentence(agent->core.verdict.cause),
+                stage_to_string(agent->core.stage), agent->core.stage == STAGE_HELD ? ", held by " : "",
+                agent->core.stage == STAGE_HELD ? edges_brakes(agent->core.brakes, names, sizeof(names)) : "");
+}
+
+static void introduce(Agent *agent);
+
+static void agent_step(Agent *agent, const Event *event) {
+        bool answered = agent->core.checks.answered_this_boot;
+        Now now = loop_now(agent->event);
+        Plan plan;
+
+        core_step(&agent->core, event, now, &plan);
+        edges_plan(&agent->edges, &agent->core, &plan, now);
+        carry_out(agent, &plan, now);
+        if (answered != agent->core.checks.answered_this_boot && !plan.record_changed && agent->restored)
+                (void) journal_save(agent);
+        reporter_plan(agent->reporter, &plan);
+        observer_watch_path(agent->observer, plan.watch_path);
+        if (plan.verdict_changed || plan.stage_changed || plan.brakes_changed)
+                tell_systemd(agent);
+        (void) timer_arm(agent->waking, plan.wake);
+}
+
+static void on_waking(Timer *timer, Now now, void *userdata) {
+        (void) timer;
+        (void) now;
+        agent_step(userdata, &(Event) { .type = EVENT_TICK });
+}
+
+static void on_answered(const Event *event, void *userdata) {
+        agent_step(userdata, event);
+}
+
+static void on_called(const char *action, const AwsAnswer *answer, void *userdata) {
+        Agent *agent = userdata;
+
+        edges_call(action, answer);
+        (void) snprintf(agent->last_call, sizeof(agent->last_call), "%s: %s%s%s%s%s", action,
+                aws_outcome_to_string(answer->outcome), answer->code[0] != '\0' ? ", " : "", answer->code,
+                answer->message[0] != '\0' ? ": " : "", answer->message);
+}
+
+/* --- who we are -------------------------------------------------------------------------------------------------- */
+
+static bool copy_if_new(char *to, size_t n, const char *from) {
+        if (from[0] == '\0' || strcmp(to, from) == 0)
+                return false;
+        (void) snprintf(to, n, "%s", from);
+        return true;
+}
+
+/* Attributes at ECS are the fleet's shared ledger: what we would do, and why not. */
+static void describe(Agent *agent) {
+        const char *action = action_to_string(agent->settings.policy.action);
+        const char *hold = agent->pause.paused ? "paused" : "";
+        char as[sizeof(agent->described_as)];
+
+        if (agent->target.arn[0] == '\0' || !agent->introduced)
+                return;
+        (void) snprintf(as, sizeof(as), "%s/%s", action, hold);
+        if (strcmp(as, agent->described_as) == 0)
+                return;
+        memcpy(agent->described_as, as, sizeof(as));
+        (void) actor_describe(agent->actor, &agent->target, action, hold);
+        if (!agent->described)
+                (void) actor_do(agent->actor, &(Effect) { .type = EFFECT_PROBE },
+                        &(ActorContext) { .target = &agent->target });
+        agent->described = true;
+}
+
+static void on_group(const char *group, Lifecycle lifecycle, void *userdata) {
+        Agent *agent = userdata;
+
+        (void) lifecycle;
+        if (copy_if_new(agent->target.group, sizeof(agent->target.group), group) && agent->restored)
+                (void) journal_save(agent);
+        if (group[0] == '\0')
+                agent->target.group[0] = '\0';
+        (void) reporter_target(agent->reporter, &agent->target);
+        describe(agent);
+}
+
+static void on_introducing(Timer *timer, Now now, void *userdata) {
+        Agent *agent = userdata;
+
+        (void) timer;
+        (void) now;
+        agent->introduced = true;
+        (void) actor_find_group(agent->actor, &agent->target, on_group);
+}
+
+/* Once the metadata service has said who we are: at a random moment soon, ask which group we are in. */
+static void introduce(Agent *agent) {
+        Span spread = span_min(INTRODUCTION_SPREAD, agent->settings.period / 2);
+
+        (void) timer_arm(agent->introducing,
+                mono_add(loop_now(agent->event).mono, (Span) (loop_random() % (uint64_t) (spread + 1))));
+}
+
+static void on_identity(void *userdata) {
+        Agent *agent = userdata;
+        const Identity *identity = observer_identity(agent->observer);
+        const char *region = getenv("AWS_REGION");
+
+        (void) copy_if_new(agent->target.instance_id, sizeof(agent->target.instance_id), identity->instance_id);
+        (void) copy_if_new(agent->target.zone, sizeof(agent->target.zone), identity->zone);
+        if (aws_set_region(agent->aws, region && region[0] != '\0' ? region : identity->region, identity->domain) < 0)
+                log_error("The region \"%s\" is none: no AWS call is possible. Set AWS_REGION, or mend the metadata service.",
+                        region && region[0] != '\0' ? region : identity->region);
+        journal_restore(agent, agent->target.instance_id);
+        introduce(agent);
+}
+
+static void learn_from_introspection(Agent *agent) {
+        bool changed = false;
+        const char *cluster =
+                agent->settings.cluster[0] != '\0' ? agent->settings.cluster : observer_cluster(agent->observer);
+
+        changed |= copy_if_new(agent->target.cluster, sizeof(agent->target.cluster), cluster);
+        if (copy_if_new(agent->target.arn, sizeof(agent->target.arn), observer_arn(agent->observer))) {
+                changed = true;
+                agent->described_as[0] = '\0';
+        }
+        if (!changed)
+                return;
+        if (agent->restored)
+                (void) journal_save(agent);
+        if (agent->introduced)
+                (void) reporter_target(agent->reporter, &agent->target);
+        describe(agent);
+}
+
+static void on_sample(const Sample *sample, void *userdata) {
+        Agent *agent = userdata;
+        Event event = { .type = EVENT_SAMPLE, .sample = *sample };
+
+        if (sample->witness == WITNESS_INTROSPECTION && sample->sight == SIGHT_CLEAR &&
+                sample->introspection.registered)
+                learn_from_introspection(agent);
+        if (sample->witness == WITNESS_METADATA)
+                event.sample.metadata.no_role =
+                        aws_credentials_state(agent->credentials) == AWS_CREDENTIALS_NO_ROLE;
+        agent_step(agent, &event);
+}
+
+/* --- publishing -------------------------------------------------------------------------------------------------- */
+
+static void on_published(const AwsAnswer *answer, size_t n_data, void *userdata) {
+        Agent *agent = userdata;
+        bool ok = answer->outcome == AWS_OK;
+
+        (void) n_data;
+        actor_note(agent->actor, "PutMetricData", answer->outcome);
+        if (ok == !agent->metrics_failing)
+                return;
+        agent->metrics_failing = !ok;
+        log_event(ok ? LOG_NOTICE : LOG_WARNING, ok ? MESSAGE_METRICS_RECOVERED : MESSAGE_METRICS_FAILING,
+                (const LogField[]) { { "HEALTH_ERROR_CODE", .text = answer->code }, {} },
+                ok ? "CloudWatch takes our metrics again%s%s%s%s."
+                   : "CloudWatch does not take our metrics (%s%s%s %s); they are kept and sent later.",
+                ok ? "" : aws_outcome_to_string(answer->outcome), ok || answer->code[0] == '\0' ? "" : ", ",
+                ok ? "" : answer->code, ok ? "" : answer->message);
+}
+
+static uint32_t lend_mounts(const DiskMount **ret, void *userdata) {
+        Agent *agent = userdata;
+
+        return observer_mounts(agent->observer, ret);
+}
+
+static bool has_config_error(void *userdata) {
+        Agent *agent = userdata;
+
+        return agent->problems.n > 0;
+}
+
+static void on_status(JsonWriter *writer, void *userdata) {
+        Agent *agent = userdata;
+        PublisherState published;
+        StatusView view = {
+                .now = loop_now(agent->event),
+                .started = agent->started,
+                .version = ECS_HEALTH_AGENT_VERSION,
+                .agent_version = observer_agent_version(agent->observer),
+                .core = &agent->core,
+                .target = &agent->target,
+                .control_host = observer_control_host(agent->observer),
+                .pause = &agent->pause,
+                .settings = &agent->settings,
+                .problems = &agent->problems,
+                .settings_path = agent->settings_path,
+                .published = &published,
+                .credentials = aws_credentials_state(agent->credentials),
+                .credentials_detail = aws_credentials_detail(agent->credentials),
+                .clock_offset = aws_clock_offset(agent->aws),
+                .journal_error = agent->journal_disk_error,
+                .last_call = agent->last_call,
+                .helpers_stuck = helper_n_stuck(agent->helper),
+        };
+
+        reporter_state(agent->reporter, &published);
+        view.n_mounts = observer_mounts(agent->observer, &view.mounts);
+        status_write(&view, writer);
+}
+
+/* --- what depends on the settings -------------------------------------------------------------------------------- */
+
+static uint32_t witnesses_on(const Settings *settings) {
+        static const char *const names[WITNESS_N] = {
+                [WITNESS_INTROSPECTION] = "introspection",
+                [WITNESS_LOG] = "log",
+                [WITNESS_SOCKETS] = "sockets",
+                [WITNESS_UNITS] = "units",
+                [WITNESS_DOCKER] = "docker",
+                [WITNESS_PATH] = "path",
+                [WITNESS_DISKS] = "disks",
+                [WITNESS_MEMORY] = "memory",
+                [WITNESS_METADATA] = "metadata",
+        };
+        uint32_t set = 0;
+
+        for (unsigned i = 0; i < WITNESS_N; i++)
+                if (settings_witness_on(settings, names[i]))
+                        set |= 1u << i;
+        return set;
+}
+
+static void list_to_array(const OptionList *list, const char *array[static OPTION_LIST_MAX + 1]) {
+        for (unsigned i = 0; i < list->n; i++)
+                array[i] = list->items[i];
+        array[list->n] = NULL;
+}
+
+static int replace_path(char **path, const char *with) {
+        char *rooted = NULL;
+        int r = file_root(with, &rooted);
+
+        if (r < 0)
+                return r;
+        free(*path);
+        *path = rooted;
+        return 0;
+}
+
+static int make_observer(Agent *agent) {
+        const Settings *settings = &agent->settings;
+        const char *mounts[OPTION_LIST_MAX + 1], *ignored[OPTION_LIST_MAX + 1];
+        ObserverOptions options = {
+                .root = agent->root,
+                .endpoint = settings->endpoint,
+                .ecs_unit = settings->unit,
+                .docker_unit = settings->docker_unit,
+                .mounts = mounts,
+                .ignore_fstypes = ignored,
+                .every = settings->sample,
+                .witnesses = witnesses_on(settings),
+        };
+        int r;
+
+        r = replace_path(&agent->log_path, settings->log);
+        if (r < 0)
+                return r;
+        r = replace_path(&agent->docker_path, settings->docker_socket);
+        if (r < 0)
+                return r;
+        options.log = agent->log_path;
+        options.docker_socket = agent->docker_path;
+        list_to_array(&settings->mounts, mounts);
+        list_to_array(&settings->ignore_fstypes, ignored);
+        if (settings->mounts.n == 0 || strcmp(mounts[0], "auto") == 0)
+                options.mounts = NULL;
+
+        agent->observer = observer_free(agent->observer);
+        r = observer_new(&agent->observer, agent->event, agent->helper, agent->http, agent->imds, &options, on_sample,
+                agent);
+        if (r < 0)
+                return r;
+        observer_on_identity(agent->observer, on_identity, agent);
+        return 0;
+}
+
+static int make_reporter(Agent *agent) {
+        const Settings *settings = &agent->settings;
+        ReporterOptions options = {
+                .aws = agent->aws,
+                .core = &agent->core,
+                .name_space = settings->name_space,
+                .spool = agent->spool_path,
+                .sample = settings->sample,
+                .period = settings->period,
+                .per_instance = settings->per_instance,
+                .max_series = (unsigned) settings->max_series,
+                .done = on_published,
+                .mounts = lend_mounts,
+                .config_error = has_config_error,
+                .userdata = agent,
+        };
+        int r;
+
+        agent->reporter = reporter_free(agent->reporter);
+        r = reporter_new(&agent->reporter, agent->event, &options);
+        if (r < 0)
+                return r;
+        return agent->introduced ? reporter_target(agent->reporter, &agent->target) : 0;
+}
+
+/* Return: whether the witnesses must be made anew for @new to count. */
+static bool watches_otherwise(const Settings *old, const Settings *new) {
+        return strcmp(old->endpoint, new->endpoint) != 0 || strcmp(old->log, new->log) != 0 ||
+                strcmp(old->unit, new->unit) != 0 || strcmp(old->docker_socket, new->docker_socket) != 0 ||
+                strcmp(old->docker_unit, new->docker_unit) != 0 || old->sample != new->sample ||
+                memcmp(&old->mounts, &new->mounts, sizeof(old->mounts)) != 0 ||
+                memcmp(&old->ignore_fstypes, &new->ignore_fstypes, sizeof(old->ignore_fstypes)) != 0 ||
+                memcmp(&old->witnesses, &new->witnesses, sizeof(old->witnesses)) != 0;
+}
+
+static bool publishes_otherwise(const Settings *old, const Settings *new) {
+        return strcmp(old->name_space, new->name_space) != 0 || old->sample != new->sample ||
+                old->period != new->period || old->per_instance != new->per_instance ||
+                old->max_series != new->max_series;
+}
+
+static void log_problems(const OptionProblems *problems, const char *consequence) {
+        unsigned kept = problems->n < OPTION_PROBLEMS_MAX ? problems->n : OPTION_PROBLEMS_MAX;
+
+        for (unsigned i = 0; i < kept; i++)
+                log_event(LOG_ERR, MESSAGE_SETTINGS_REFUSED, NULL, "%s", problems->text[i]);
+        log_event(LOG_ERR, MESSAGE_SETTINGS_REFUSED, NULL, "The settings were refused (%u problems); %s.", problems->n,
+                consequence);
+}
+
+static int settings_apply(Agent *agent, const Settings *new) {
+        bool watch = watches_otherwise(&agent->settings, new), publish = publishes_otherwise(&agent->settings, new);
+        Event event = { .type = EVENT_POLICY, .policy = new->policy };
+        int r = 0;
+
+        agent->settings = *new;
+        if (publish)
+                r = make_reporter(agent);
+        if (r >= 0 && watch)
+                r = make_observer(agent);
+        if (r < 0)
+                return r;
+        agent_step(agent, &event);
+        describe(agent);
+        log_event(LOG_NOTICE, MESSAGE_SETTINGS_APPLIED, NULL, "New settings are in force.");
+        return 0;
+}
+
+static void settings_reload(Agent *agent) {
+        OptionProblems problems = { 0 };
+        Settings new;
+        int r;
+
+        r = settings_read(agent->settings_path, &new, NULL, &problems);
+        if (r == -EBADMSG) {
+                if (problems.n != agent->problems.n || memcmp(&problems, &agent->problems, sizeof(problems)) != 0)
+                        log_problems(&problems, "the last good ones stay in force");
+                agent->problems = problems;
+                return;
+        }
+        if (r < 0) {
+                log_warning("The settings could not be read: %s.", strerror(-r));
+                return;
+        }
+        agent->problems = (OptionProblems) { 0 };
+        if (memcmp(&new, &agent->settings, sizeof(new)) == 0)
+                return;
+        r = settings_apply(agent, &new);
+        if (r < 0) {
+                log_error("New settings could not be applied: %s.", strerror(-r));
+                (void) sd_event_exit(agent->event, r);
+        }
+}
+
+/* --- the pause switch -------------------------------------------------------------------------------------------- */
+
+static void pause_reload(Agent *agent) {
+        Now now = loop_now(agent->event);
+        Event event = { .type = EVENT_PAUSED };
+        bool was = agent->pause.paused;
+
+        (void) pause_read(agent->pause_path, now.wall, &agent->pause);
+        timer_disarm(agent->pausing);
+        if (agent->pause.paused) {
+                event.paused_until = MONO_INFINITE;
+                if (wall_is_set(agent->pause.until)) {
+                        event.paused_until =
+                                mono_add(now.mono, wall_since(agent->pause.until, now.wall));
+                        (void) timer_arm(agent->pausing, mono_add(event.paused_until, SPAN_SEC(1)));
+                }
+        }
+        if (was != agent->pause.paused)
+                log_event(LOG_NOTICE, MESSAGE_PAUSED,
+                        (const LogField[]) { { "HEALTH_REASON", .text = agent->pause.reason }, {} },
+                        agent->pause.paused ? "Paused by %s: %s" : "Resumed.%s%s", agent->pause.by,
+                        agent->pause.reason[0] != '\0' ? agent->pause.reason : "no reason given");
+        agent_step(agent, &event);
+        describe(agent);
+}
+
+static void on_pausing(Timer *timer, Now now, void *userdata) {
+        (void) timer;
+        (void) now;
+        pause_reload(userdata);
+}
+
+/* --- files and signals ------------------------------------------------------------------------------------------- */
+
+static bool names(const struct inotify_event *event, const char *path) {
+        const char *slash = strrchr(path, '/');
+
+        return event->len == 0 || strcmp(event->name, slash ? slash + 1 : path) == 0;
+}
+
+static int on_settings_changed(sd_event_source *source, const struct inotify_event *event, void *userdata) {
+        Agent *agent = userdata;
+
+        (void) source;
+        if (names(event, agent->settings_path))
+                settings_reload(agent);
+        return 0;
+}
+
+static int on_pause_changed(sd_event_source *source, const struct inotify_event *event, void *userdata) {
+        Agent *agent = userdata;
+
+        (void) source;
+        if (names(event, agent->pause_path))
+                pause_reload(agent);
+        return 0;
+}
+
+static int watch_file(Agent *agent, const char *path, sd_event_inotify_handler_t handler, sd_event_source **ret) {
+        _cleanup_(freep) char *directory = strdup(path);
+        char *slash = directory ? strrchr(directory, '/') : NULL;
+        int r;
+
+        if (!slash)
+                return -ENOMEM;
+        *slash = '\0';
+        r = sd_event_add_inotify(agent->event, ret, directory,
+                IN_CLOSE_WRITE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_CREATE, handler, agent);
+        if (r == -ENOENT || r == -EACCES || r == -ENOSPC) {
+                /* No directory, no file: SIGHUP still reads it anew. */
+                log_debug("%s cannot be watched: %s.", directory, strerror(-r));
+                return 0;
+        }
+        return r;
+}
+
+static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
+        Agent *agent = userdata;
+
+        (void) source;
+        (void) info;
+        (void) sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%" PRIi64, loop_now(agent->event).mono.usec);
+        settings_reload(agent);
+        pause_reload(agent);
+        (void) sd_notify(false, "READY=1");
+        return 0;
+}
+
+static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
+        Agent *agent = userdata;
+
+        (void) source;
+        (void) info;
+        (void) sd_notify(false, "STOPPING=1");
+        return sd_event_exit(agent->event, 0);
+}
+
+static int add_signals(Agent *agent) {
+        sigset_t set;
+        int r;
+
+        (void) sigemptyset(&set);
+        (void) sigaddset(&set, SIGTERM);
+        (void) sigaddset(&set, SIGINT);
+        (void) sigaddset(&set, SIGHUP);
+        if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+                return -errno;
+        r = sd_event_add_signal(agent->event, NULL, SIGTERM, on_stop, agent);
+        if (r < 0)
+                return r;
+        r = sd_event_add_signal(agent->event, NULL, SIGINT, on_stop, agent);
+        if (r < 0)
+                return r;
+        return sd_event_add_signal(agent->event, NULL, SIGHUP, on_reload, agent);
+}
+
+/* --- life -------------------------------------------------------------------------------------------------------- */
+
+static const char *environment(const char *upper, const char *lower) {
+        const char *value = getenv(upper);
+
+        if (!value || value[0] == '\0')
+                value = getenv(lower);
+        return value && value[0] != '\0' ? value : NULL;
+}
+
+static int make_http(Agent *agent) {
+        HttpOptions options = {
+                .ca_bundle = getenv("AWS_CA_BUNDLE"),
+                .https_proxy = environment("HTTPS_PROXY", "https_proxy"),
+                .no_proxy = environment("NO_PROXY", "no_proxy"),
+                .user_agent = "ecs-health-agent/" ECS_HEALTH_AGENT_VERSION,
+        };
+
+        if (!options.https_proxy && agent->ecs.https_proxy[0] != '\0') {
+                options.https_proxy = agent->ecs.https_proxy;
+                if (!options.no_proxy && agent->ecs.no_proxy[0] != '\0')
+                        options.no_proxy = agent->ecs.no_proxy;
+        }
+        return http_new(&agent->http, agent->event, agent->helper, &options);
+}
+
+static int make_paths(Agent *agent) {
+        static const char none[] = "";
+        const char *root = getenv("ECS_HEALTH_AGENT_ROOT");
+        _cleanup_(freep) char *run = NULL, *state = NULL, *boot_id_path = NULL, *boot_id = NULL;
+        int r;
+
+        agent->root = strdup(root ? root : none);
+        if (!agent->root)
+                return -ENOMEM;
+        if (replace_path(&agent->settings_path, SETTINGS_FILE) < 0 || replace_path(&agent->pause_path, PAUSE_FILE) < 0 ||
+                replace_path(&agent->spool_path, SPOOL_FILE) < 0 || replace_path(&agent->status_path, STATUS_SOCKET) < 0 ||
+                file_root(RUN_DIRECTORY, &run) < 0 || file_root(STATE_DIRECTORY, &state) < 0 ||
+                file_root(BOOT_ID_FILE, &boot_id_path) < 0)
+                return -ENOMEM;
+        if (file_read(boot_id_path, sizeof(agent->boot_id), &boot_id, NULL) >= 0)
+                (void) snprintf(agent->boot_id, sizeof(agent->boot_id), "%.*s", (int) strcspn(boot_id, "\n"), boot_id);
+        r = journal_new(&agent->journal, run, state);
+        if (r < 0)
+                log_error("Neither %s nor %s can be used for the journal: %s.", run, state, strerror(-r));
+        return r;
+}
+
+/* Bad settings stop a start on a terminal; a service goes on by the defaults and only observes. */
+static int read_settings(Agent *agent) {
+        int r = settings_read(agent->settings_path, &agent->settings, NULL, &agent->problems);
+
+        if (r != -EBADMSG)
+                return r;
+        if (isatty(STDERR_FILENO) != 0 && !getenv("NOTIFY_SOCKET")) {
+                log_problems(&agent->problems, "nothing was started");
+                return -EBADMSG;
+        }
+        log_problems(&agent->problems, "the defaults are in force, with action: observe");
+        return settings_fallback(&agent->settings);
+}
+
+static int make_parts(Agent *agent) {
+        ActorOptions actor = { .answered = on_answered, .called = on_called, .userdata = agent };
+        int r;
+
+        /* Before anything else: a small process forks cheaply, and the helper inherits no connection. */
+        r = helper_new(&agent->helper, agent->event);
+        if (r < 0)
+                return r;
+        r = make_http(agent);
+        if (r < 0)
+                return r;
+        r = imds_new(&agent->imds, agent->event, agent->http);
+        if (r < 0)
+                return r;
+        r = aws_credentials_new(&agent->credentials, agent->event, agent->imds);
+        if (r < 0)
+                return r;
+        r = aws_new(&agent->aws, agent->event, agent->http, agent->credentials);
+        if (r < 0)
+                return r;
+        actor.aws = agent->aws;
+        actor.imds = agent->imds;
+        r = actor_new(&agent->actor, agent->event, &actor);
+        if (r < 0)
+                return r;
+        r = timer_new(&agent->waking, agent->event, "agent-wake", SPAN_MSEC(50), on_waking, agent);
+        if (r < 0)
+                return r;
+        r = timer_new(&agent->introducing, agent->event, "agent-introduce", SPAN_SEC(1), on_introducing, agent);
+        if (r < 0)
+                return r;
+        r = timer_new(&agent->pausing, agent->event, "agent-pause", SPAN_SEC(1), on_pausing, agent);
+        if (r < 0)
+                return r;
+        r = make_reporter(agent);
+        if (r < 0)
+                return r;
+        return make_observer(agent);
+}
+
+static int make_doors(Agent *agent) {
+        int r = status_server_new(&agent->status, agent->event, agent->status_path, on_status, agent);
+
+        if (r < 0) /* a convenience for people; the job does not depend on it */
+                log_warning("Status cannot be served at %s: %s.", agent->status_path, strerror(-r));
+        r = watch_file(agent, agent->settings_path, on_settings_changed, &agent->settings_watch);
+        if (r < 0)
+                return r;
+        return watch_file(agent, agent->pause_path, on_pause_changed, &agent->pause_watch);
+}
+
+static Agent *agent_free(Agent *agent) {
+        if (!agent)
+                return NULL;
+        sd_event_source_disable_unref(agent->settings_watch);
+        sd_event_source_disable_unref(agent->pause_watch);
+        status_server_free(agent->status);
+        timer_free(agent->waking);
+        timer_free(agent->introducing);
+        timer_free(agent->pausing);
+        observer_free(agent->observer);
+        reporter_free(agent->reporter);
+        actor_free(agent->actor);
+        aws_free(agent->aws);
+        aws_credentials_free(agent->credentials);
+        imds_free(agent->imds);
+        http_free(agent->http);
+        helper_free(agent->helper);
+        journal_free(agent->journal);
+        sd_event_unref(agent->event);
+        free(agent->settings_path);
+        free(agent->pause_path);
+        free(agent->log_path);
+        free(agent->docker_path);
+        free(agent->spool_path);
+        free(agent->status_path);
+        free(agent->root);
+        free(agent);
+        return NULL;
+}
+DEFINE_CLEANUP(Agent, agent_free)
+
+static int agent_new(Agent **ret) {
+        _cleanup_(agent_freep) Agent *agent = calloc(1, sizeof(*agent));
+        Now now;
+        int r;
+
+        if (!agent)
+                return -ENOMEM;
+        r = sd_event_default(&agent->event);
+        if (r < 0)
+                return r;
+        (void) sd_event_set_watchdog(agent->event, true);
+        now = loop_now(agent->event);
+        agent->started = now.wall;
+        r = add_signals(agent);
+        if (r < 0)
+                return r;
+        r = make_paths(agent);
+        if (r < 0)
+                return r;
+        r = read_settings(agent);
+        if (r < 0)
+                return r;
+        settings_ecs_config(&agent->ecs);
+        core_init(&agent->core, &agent->settings.policy, loop_random(), now);
+        r = make_parts(agent);
+        if (r < 0)
+                return r;
+        r = make_doors(agent);
+        if (r < 0)
+                return r;
+
+        *ret = steal_ptr(agent);
+        return 0;
+}
+
+int agent_run(void) {
+        _cleanup_(agent_freep) Agent *agent = NULL;
+        int r;
+
+        log_open(getenv("ECS_HEALTH_AGENT_DEBUG") ? LOG_DEBUG : LOG_INFO);
+        r = agent_new(&agent);
+        if (r == -EBADMSG)
+                return 2;
+        if (r < 0) {
+                log_error("The start failed: %s.", strerror(-r));
+                return 1;
+        }
+        log_event(LOG_NOTICE, MESSAGE_STARTED, NULL, "ecs-health-agent %s watches %s, action: %s.",
+                ECS_HEALTH_AGENT_VERSION, agent->settings.endpoint,
+                action_to_string(agent->settings.policy.action));
+        journal_restore(agent, NULL);
+        pause_reload(agent);
+        (void) sd_notify(false, "READY=1");
+
+        r = sd_event_loop(agent->event);
+        if (r < 0) {
+                log_error("The event loop ended: %s.", strerror(-r));
+                return 1;
+        }
+        return 0;
+}

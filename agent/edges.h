@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Edges for the log: one record when something changes, none while it stays. */
+
+#include "agent/decide/core.h"
+#include "common/aws-call.h"
+
+/** What was logged last, so that only changes are. */
+typedef struct Edges {
+        Sight sights[WITNESS_N];
+        BrakeSet held;
+} Edges;
+
+/** edges_plan() - what a step has changed: verdict, stage, brakes, sight */
+void edges_plan(Edges *edges, const Core *core, const Plan *plan, Now now);
+/** edges_call() - a call of the act path and its answer */
+void edges_call(const char *action, const AwsAnswer *answer);
+/** edges_brakes() - names of the brakes in @set, joined by ", " */
+const char *edges_brakes(BrakeSet set, char *buffer, size_t n_buffer);
