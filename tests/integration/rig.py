@@ -1,0 +1,401 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole host on a desk: a directory that stands for /, fake AWS, control plane and ECS agent, and the real daemon.
+
+    with Rig() as rig:                                   # everything runs, the agent is connected
+        rig.drop_link()
+        rig.wait_for(lambda: rig.detaches(), 20, "a detach")
+
+Settings are short times by default (CONFIG), deep-merged with Rig(config={...}). The daemon's binary is
+$ECS_HEALTH_AGENT_BINARY or build/ecs-health-agent; its output is kept in rig.log_path and shown when a wait fails.
+"""
+
+import contextlib
+import copy
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+
+HERE = pathlib.Path(__file__).resolve().parent
+PYTHON = "/usr/bin/python3"
+
+sys.path.insert(0, str(HERE))
+
+from fake_aws import FakeAws  # noqa: E402
+from fake_control_plane import make_certificate  # noqa: E402
+from fake_docker import FakeDocker  # noqa: E402
+
+# the shortest path from a lost link to a detach that still goes through every step
+CONFIG = {
+    "action": "detach", "grace": "3s", "grace_dead": "2s", "cooldown": "0s",
+    "confirm": {"before": "1s"},
+    "repair": {"enabled": False, "wait": "2s"},
+    "brakes": {"turn": "1s", "settle": "1s", "boot_grace": "0s", "window": "10m"},
+    "metrics": {"period": "2s", "sample": "1s"},
+}
+
+PROC = {
+    "vmstat": "nr_free_pages 100000\noom_kill 0\n",
+    "meminfo": "MemTotal:        8000000 kB\nMemFree:         2000000 kB\nMemAvailable:    5000000 kB\n"
+               "Buffers:          100000 kB\nCached:          2500000 kB\nSwapTotal:             0 kB\nSwapFree:              0 kB\n",
+    "pressure/memory": "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
+                       "full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
+    "1/mountinfo": "22 1 259:1 / / rw,noatime shared:1 - xfs /dev/nvme0n1p1 rw,attr2,inode64\n",
+}
+
+
+def merged(base, more):
+    result = copy.deepcopy(base)
+    for key, value in (more or {}).items():
+        if isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = merged(result[key], value)
+        else:
+            result[key] = value
+    return result
+
+
+def binary():
+    return os.environ.get("ECS_HEALTH_AGENT_BINARY") or str(HERE.parents[1] / "build" / "ecs-health-agent")
+
+
+class Child:
+    """A fake in a process of its own that takes commands by line and answers by line of JSON."""
+
+    def __init__(self, arguments, on_event=None):
+        self.process = subprocess.Popen([PYTHON] + arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=sys.stderr, cwd=HERE)
+        self.on_event = on_event
+        self.answers, self.ended = [], False
+        self.arrived = threading.Condition()
+        self.lock = threading.Lock()
+        threading.Thread(target=self._read, daemon=True).start()
+        self.hello = self._answer(20)
+
+    def _read(self):
+        for line in self.process.stdout:
+            try:
+                answer = json.loads(line)
+            except ValueError:
+                continue
+            if "event" in answer:
+                if self.on_event:
+                    self.on_event(answer)
+                continue
+            with self.arrived:
+                self.answers.append(answer)
+                self.arrived.notify()
+        with self.arrived:
+            self.ended = True
+            self.arrived.notify()
+
+    def _answer(self, timeout):
+        with self.arrived:
+            self.arrived.wait_for(lambda: self.answers or self.ended, timeout)
+            if not self.answers:
+                raise TimeoutError(f"no answer from {self.process.args}; it has ended with {self.process.poll()}")
+            return self.answers.pop(0)
+
+    def __call__(self, command, timeout=10):
+        with self.lock:
+            self.process.stdin.write(command.encode() + b"\n")
+            self.process.stdin.flush()
+            answer = self._answer(timeout)
+        if not answer.get("ok"):
+            raise ValueError(answer.get("error"))
+        return answer
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+class Rig:
+    """@config: over CONFIG; None for no file at all. @size: instances in the group, ours included. @units: a fake systemd on
+    a private bus. @docker: a fake dockerd. @tls: the control plane speaks TLS. @agent: further arguments of the fake
+    ECS agent; None: no agent. @environment: over the daemon's; None as a value takes a variable away. @daemon: False:
+    start it later, by start_daemon()."""
+
+    def __init__(self, config=(), size=6, units=False, docker=False, tls=False, agent=(), environment=None, daemon=True,
+                 heartbeat=1.0, group="demo-asg", time_scale=0.05, backoff_scale=0.1, short_arn=False):
+        self.config = None if config is None else merged(CONFIG, dict(config))
+        self.options = {"size": size, "units": units, "docker": docker, "tls": tls, "agent": agent, "daemon": daemon,
+                        "heartbeat": heartbeat, "group": group, "time_scale": time_scale,
+                        "backoff_scale": backoff_scale, "short_arn": short_arn}
+        self.extra = environment or {}
+        self.stack = contextlib.ExitStack()
+        self.daemon = self.agent = self.docker = self.systemd = self.bus_address = None
+        self.starts = 0
+        self.systemd_events = []
+        self.repair_works = True  # RestartUnit("ecs.service") really restarts the fake agent
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    def __enter__(self):
+        with contextlib.ExitStack() as stack:
+            self.stack = stack
+            self._build()
+            self.stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc):
+        if exc[0] is not None:
+            self.show_log()
+        elif self.daemon and self.daemon.poll() is None:
+            # a sanitizer's findings at the end are a failure too
+            self._stop_daemon()
+            if self.daemon.returncode not in (0, -signal.SIGTERM):
+                self.show_log()
+                self.stack.close()
+                raise AssertionError(f"the daemon ended with {self.daemon.returncode}")
+        self.stack.close()
+
+    def _build(self):
+        options = self.options
+        self.root = pathlib.Path(tempfile.mkdtemp(prefix="rig-"))
+        self.stack.callback(shutil.rmtree, self.root, ignore_errors=True)
+        self.log_path = self.root / "daemon.log"
+        self._tree()
+
+        self.fake = FakeAws().start()
+        self.stack.callback(self.fake.stop)
+        self.own = self.fake.populate(group=options["group"], size=options["size"], short_arn=options["short_arn"])
+        self.instance, self.group = self.own.ec2, options["group"]
+        tls = make_certificate(self.root) if options["tls"] else None
+        self.control = self.fake.add_control_plane(tls=tls, heartbeat=options["heartbeat"])
+
+        with socket.socket() as probe:  # the port must be known before the agent runs, and stay when it restarts
+            probe.bind(("127.0.0.1", 0))
+            self.introspection_port = probe.getsockname()[1]
+        if options["docker"]:
+            self.docker = FakeDocker(str(self.root / "run/docker.sock")).start()
+            self.stack.callback(self.docker.stop)
+        if options["units"]:
+            self._start_bus()
+        if options["agent"] is not None:
+            self.start_agent()
+            self.wait_for(self.linked, 10, "the fake agent's link")
+        self.write_config()
+        self.stack.callback(self._stop_daemon)
+        if options["daemon"]:
+            self.start_daemon()
+
+    def _tree(self):
+        for name in ("etc/ecs-health-agent", "var/log/ecs", "var/lib/ecs-health-agent", "run/ecs-health-agent",
+                     "proc/pressure", "proc/1", "proc/sys/kernel/random"):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        for name, text in PROC.items():
+            (self.root / "proc" / name).write_text(text)
+        for name in ("meminfo", "vmstat", "pressure/memory"):
+            with contextlib.suppress(OSError):
+                (self.root / "proc" / name).write_text(pathlib.Path("/proc", name).read_text())
+        self.new_boot()
+
+    def new_boot(self):
+        """Another boot id, as after a reboot."""
+        (self.root / "proc/sys/kernel/random/boot_id").write_text(f"{uuid.uuid4()}\n")
+
+    # -- the fakes -------------------------------------------------------------------------------------------
+
+    def start_agent(self, *more):
+        options = self.options
+        self.agent = Child([
+            str(HERE / "fake_ecs_agent.py"), "--root", str(self.root), "--control-url", self.control.url,
+            "--introspection-port", str(self.introspection_port), "--arn", self.own.arn, "--cluster", self.own.cluster,
+            "--time-scale", str(options["time_scale"]), "--backoff-scale", str(options["backoff_scale"]),
+            *options["agent"], *more])
+        self.stack.callback(self.agent.stop)
+        return self.agent
+
+    def linked(self):
+        """Both ends say that the agent is connected, and its log says so too."""
+        return self.own.agent_connected and self.agent("status")["connected"]
+
+    def kill_agent(self, number=signal.SIGKILL):
+        """SIGKILL: gone; SIGSTOP: hung; SIGCONT: lives on."""
+        os.kill(self.agent.pid, number)
+        if number == signal.SIGKILL:
+            self.agent.stop()
+
+    def _start_bus(self):
+        conf = self.root / "bus.conf"
+        self.bus_address = f"unix:path={self.root}/bus"
+        conf.write_text(f"""<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><type>system</type><listen>{self.bus_address}</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
+<allow user="*"/></policy></busconfig>
+""")
+        bus = subprocess.Popen(["dbus-daemon", f"--config-file={conf}", "--nofork", "--nosyslog"],
+                               stderr=subprocess.DEVNULL)
+        self.stack.callback(bus.wait)
+        self.stack.callback(bus.kill)
+        self.wait_for((self.root / "bus").exists, 10, "the private bus")
+        self.systemd = Child([str(HERE / "fake_systemd.py"), self.bus_address], self._on_systemd)
+        self.stack.callback(self.systemd.stop)
+
+    def _on_systemd(self, event):
+        self.systemd_events.append(event)
+        if event == {"event": "started", "unit": "ecs.service"} and self.repair_works and self.agent:
+            self.agent.stop()
+            self.start_agent()
+
+    # -- the daemon ------------------------------------------------------------------------------------------
+
+    def write_config(self, config=None):
+        """Write the settings anew; @config replaces what there was."""
+        if config is not None:
+            self.config = config
+        path = self.root / "etc/ecs-health-agent/config.json"
+        if self.config is None:
+            path.unlink(missing_ok=True)
+            return
+        settings = merged({"ecs_agent": {"endpoint": f"http://127.0.0.1:{self.introspection_port}"}}, self.config)
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(settings, indent=2))
+        new.rename(path)
+
+    def environment(self):
+        env = {key: value for key, value in os.environ.items()
+               if not key.startswith(("AWS_", "ECS_HEALTH_AGENT_")) and key.lower() not in (
+                   "http_proxy", "https_proxy", "all_proxy", "no_proxy", "notify_socket")}
+        env.update({
+            "ECS_HEALTH_AGENT_ROOT": str(self.root), "ECS_HEALTH_AGENT_UNSAFE": "1", "AWS_ENDPOINT_URL": self.fake.url,
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.fake.imds.url,
+            "DBUS_SYSTEM_BUS_ADDRESS": self.bus_address or f"unix:path={self.root}/no-bus",
+        })
+        env.update(self.extra)
+        return {key: value for key, value in env.items() if value is not None}
+
+    def start_daemon(self, *more):
+        log = open(self.log_path, "ab")
+        self.starts += 1
+        log.write(f"--- start {self.starts}\n".encode())
+        log.flush()
+        self.daemon = subprocess.Popen([binary(), "run", *more], env=self.environment(), stdin=subprocess.DEVNULL,
+                                       stdout=log, stderr=log, cwd=self.root)
+        log.close()
+        return self.daemon
+
+    def kill_daemon(self, number=signal.SIGKILL):
+        """Send a signal; wait for the end where it means one. Return the exit status, or None."""
+        self.daemon.send_signal(number)
+        if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGABRT):
+            return self.daemon.wait(20)
+        return None
+
+    def restart_daemon(self, number=signal.SIGTERM):
+        self.kill_daemon(number)
+        return self.start_daemon()
+
+    def _stop_daemon(self):
+        if self.daemon and self.daemon.poll() is None:
+            self.daemon.terminate()
+            try:
+                self.daemon.wait(5)
+            except subprocess.TimeoutExpired:
+                self.daemon.kill()
+                self.daemon.wait()
+
+    def run_command(self, *arguments, timeout=20):
+        """Another command of the binary, in the daemon's environment. Return the CompletedProcess."""
+        return subprocess.run([binary(), *arguments], env=self.environment(), stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=timeout, cwd=self.root)
+
+    def status(self):
+        """What the daemon says of itself, or None while it says nothing."""
+        done = self.run_command("status", "--json")
+        try:
+            return json.loads(done.stdout)
+        except ValueError:
+            return None
+
+    def log(self):
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def show_log(self):
+        text = self.log()
+        sys.stderr.write(f"\n=== the daemon's log ({len(text)} bytes, the last 20000) ===\n{text[-20000:]}\n")
+        for call in self.fake.calls[-60:]:
+            sys.stderr.write(f"{call['time']:.3f} {call['action']} {str(call['params'])[:160]} -> {call['status']} "
+                             f"{call['code'] or ''} {' '.join(call['faults'])}\n")
+
+    # -- waiting ---------------------------------------------------------------------------------------------
+
+    def wait_for(self, condition, timeout=10.0, what="the condition"):
+        """Poll until @condition() is true and return its value; AssertionError with the log when time is up."""
+        ends = time.monotonic() + timeout
+        while True:
+            value = condition()
+            if value:
+                return value
+            if self.daemon and self.daemon.poll() is not None and self.daemon.returncode not in (
+                    0, -signal.SIGKILL, -signal.SIGTERM):
+                raise AssertionError(f"the daemon ended with {self.daemon.returncode} while waiting for {what}")
+            if time.monotonic() > ends:
+                raise AssertionError(f"waited {timeout:g} s in vain for {what}")
+            time.sleep(0.02)
+
+    def holds_for(self, condition, seconds, what="the condition"):
+        """Assert that @condition() stays true for @seconds."""
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            if not condition():
+                raise AssertionError(f"no longer true: {what}")
+            time.sleep(0.02)
+
+    # -- what happens to the host ----------------------------------------------------------------------------
+
+    def drop_link(self, what="links"):
+        """The control plane resets this host's links and refuses new ones (FakeControlPlane.refuse)."""
+        self.control.refuse(what)
+        self.control.reset()
+
+    def restore_link(self):
+        self.control.restore()
+
+    # -- what the daemon did ---------------------------------------------------------------------------------
+
+    def drains(self):
+        """Own drains that ECS carried out."""
+        return [call for call in self.fake.calls_of("UpdateContainerInstancesState", self.instance, status="DRAINING")
+                if call["effect"]]
+
+    def undrains(self):
+        return [call for call in self.fake.calls_of("UpdateContainerInstancesState", self.instance, status="ACTIVE")
+                if call["effect"]]
+
+    def detaches(self):
+        """Own detaches that Auto Scaling carried out."""
+        return [call for call in self.fake.calls_of("DetachInstances", self.instance) if call["effect"]]
+
+    def detach_attempts(self):
+        return self.fake.calls_of("DetachInstances", self.instance)
+
+    def actions(self):
+        """What changed something about any instance, in order: "drain", "detach", "undrain"; "detach ID" of another."""
+        names = []
+        for action, params in self.fake.changes():
+            if action == "UpdateContainerInstancesState":
+                name = {"DRAINING": "drain", "ACTIVE": "undrain"}[params["status"]]
+                own = params["containerInstances"][0] in (self.own.arn, self.own.arn.rsplit("/", 1)[1])
+                names.append(name if own else f"{name} {params['containerInstances'][0]}")
+            elif action == "DetachInstances":
+                own = params["InstanceIds"] == [self.instance]
+                names.append("detach" if own else f"detach {params['InstanceIds']}")
+        return names

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Calls of the ECS API about ourselves, against a scripted AWS. */
+
+#include "agent/act/ecs.h"
+
+#include "common/parse.h"
+#include "tests/unit/fake-aws.h"
+
+static const Target target = {
+        .cluster = "prod",
+        .arn = "arn:aws:ecs:us-east-1:123456789012:container-instance/prod/0123456789abcdef0123456789abcdef",
+        .instance_id = "i-0123456789abcdef0",
+};
+
+#define ARN "arn:aws:ecs:us-east-1:123456789012:container-instance/prod/0123456789abcdef0123456789abcdef"
+#define INSTANCE(more)                                                                                      \
+        "{\"containerInstances\":[{\"containerInstanceArn\":\"" ARN "\"," more "}],\"failures\":[]}"
+#define MARKED                                                                                              \
+        "\"attributes\":[{\"name\":\"ecs.os-type\",\"value\":\"linux\"},{\"name\":\"ecs-health-agent."      \
+        "incident\","                                                                                       \
+        "\"value\":\"removing 2026-06-30T10:11:12Z\"}]"
+#define MISSING "{\"containerInstances\":[],\"failures\":[{\"arn\":\"" ARN "\",\"reason\":\"MISSING\"}]}"
+
+/* 2026-06-30T10:11:12Z */
+#define TIME ((Wall){ SPAN_SEC(1782814272) })
+
+static bool ended;
+static Outcome outcome_is;
+static Confirmation confirmation_is;
+static EcsCall *running;
+
+static void on_done(Outcome outcome, const AwsAnswer *answer, void *userdata) {
+        EXPECT(answer);
+        EXPECT(userdata == &ended);
+        EXPECT(!ended);
+        ended = true;
+        outcome_is = outcome;
+        running = ecs_call_free(running); /* a callback may free its own call */
+}
+
+static void on_confirmed(const Confirmation *confirmation, const AwsAnswer *answer, void *userdata) {
+        confirmation_is = *confirmation;
+        on_done(confirmation->outcome, answer, userdata);
+}
+
+static void begin(const FakeAnswer *script) {
+        ended = false;
+        outcome_is = OUTCOME_BLIND;
+        confirmation_is = (Confirmation){};
+        fake_begin(script);
+}
+
+static void finish(int r) {
+        EXPECT_EQ(r, 0);
+        EXPECT(!ended); /* never from within the function */
+        fake_run(&ended);
+        EXPECT(ended);
+        fake_end();
+}
+
+/* -- outcomes ------------------------------------------------------------------------------------------- */
+
+static void test_outcome_of_reads_and_changes(void) {
+        static const struct {
+                AwsOutcome aws;
+                bool sent;
+                Outcome read, change;
+        } cases[] = {
+                { AWS_OK, true, OUTCOME_OK, OUTCOME_OK },
+                { AWS_THROTTLED, true, OUTCOME_THROTTLED, OUTCOME_THROTTLED },
+                { AWS_UNAVAILABLE, true, OUTCOME_UNAVAILABLE, OUTCOME_LOST },
+                { AWS_UNAVAILABLE, false, OUTCOME_UNAVAILABLE, OUTCOME_UNAVAILABLE },
+                { AWS_CONTENTION, true, OUTCOME_CONTENTION, OUTCOME_CONTENTION },
+                { AWS_DENIED, true, OUTCOME_DENIED, OUTCOME_DENIED },
+                { AWS_BAD_KEYS, true, OUTCOME_KEYS, OUTCOME_KEYS },
+                { AWS_NO_KEYS, false, OUTCOME_KEYS, OUTCOME_KEYS },
+                { AWS_REFUSED, true, OUTCOME_REFUSED, OUTCOME_REFUSED },
+                { AWS_GARBLED, true, OUTCOME_BLIND, OUTCOME_OK },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                AwsAnswer answer = { .outcome = cases[i].aws, .sent = cases[i].sent };
+
+                EXPECT_EQ(ecs_outcome(&answer, false), cases[i].read);
+                EXPECT_EQ(ecs_outcome(&answer, true), cases[i].change);
+        }
+}
+
+/* -- confirming ----------------------------------------------------------------------------------------- */
+
+static void confirm(const FakeAnswer *script) {
+        begin(script);
+        fake_server_time = TIME;
+        finish(ecs_confirm(NULL, &target, on_confirmed, &ended, &running));
+}
+
+static void test_confirm_reads_what_ecs_says(void) {
+        static const struct {
+                const char *text;
+                Confirmation is;
+        } cases[] = {
+                { INSTANCE("\"agentConnected\":true,\"status\":\"ACTIVE\""),
+                        { .connected = true, .status = CONTROL_ACTIVE } },
+                { INSTANCE("\"agentConnected\":false,\"status\":\"DRAINING\"," MARKED),
+                        { .status = CONTROL_DRAINING, .marked = true } },
+                { INSTANCE("\"agentConnected\":false,\"status\":\"ACTIVE\",\"agentUpdateStatus\":"
+                           "\"STAGING\""),
+                        { .status = CONTROL_ACTIVE, .updating = true } },
+                { INSTANCE("\"agentConnected\":false,\"status\":\"ACTIVE\",\"agentUpdateStatus\":"
+                           "\"UPDATED\""),
+                        { .status = CONTROL_ACTIVE } },
+                { INSTANCE("\"agentConnected\":false,\"status\":\"INACTIVE\""),
+                        { .status = CONTROL_INACTIVE } },
+                { INSTANCE("\"agentConnected\":false,\"status\":\"REGISTRATION_FAILED\""),
+                        { .status = CONTROL_INACTIVE } },
+                { INSTANCE("\"agentConnected\":false,\"status\":\"FROZEN\""),
+                        { .status = CONTROL_UNKNOWN } },
+                { INSTANCE("\"agentConnected\":false,\"status\":\"ACTIVE\",\"attributes\":[{\"name\":"
+                           "\"ecs-health-agent.incident\",\"value\":\"none\"}]"),
+                        { .status = CONTROL_ACTIVE } },
+                { MISSING, { .status = CONTROL_MISSING } },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                confirm((const FakeAnswer[]){ { "DescribeContainerInstances", cases[i].text }, {} });
+                EXPECT_EQ(confirmation_is.outcome, OUTCOME_OK);
+                EXPECT_EQ(confirmation_is.connected, cases[i].is.connected);
+                EXPECT_EQ(confirmation_is.status, cases[i].is.status);
+                EXPECT_EQ(confirmation_is.marked, cases[i].is.marked);
+                EXPECT_EQ(confirmation_is.updating, cases[i].is.updating);
+                EXPECT_EQ(confirmation_is.server_time.usec, TIME.usec);
+        }
+        EXPECT_STR(fake_body("DescribeContainerInstances", 0),
+                "{\"cluster\":\"prod\",\"containerInstances\":[\"" ARN "\"]}");
+}
+
+static void test_confirm_is_blind_when_it_cannot_make_sense_of_the_answer(void) {
+        static const char *const texts[] = {
+                "{}",
+                "[]",
+                "{\"containerInstances\":[]}",
+                "{\"containerInstances\":{}}",
+                "{\"containerInstances\":[7],\"failures\":[]}",
+                "{\"containerInstances\":[],\"failures\":[{\"arn\":\"x\",\"reason\":\"WHATEVER\"}]}",
+                "{\"containerInstances\":[],\"failures\":[\"MISSING\"]}",
+                INSTANCE("\"status\":\"ACTIVE\""),
+                INSTANCE("\"agentConnected\":\"false\",\"status\":\"ACTIVE\""),
+                INSTANCE("\"agentConnected\":null,\"status\":\"ACTIVE\""),
+                INSTANCE("\"agentConnected\":false,\"status\":3"),
+                INSTANCE("\"agentConnected\":false,\"status\":\"ACTIVE\",\"agentUpdateStatus\":[]"),
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+                confirm((const FakeAnswer[]){ { "DescribeContainerInstances", texts[i] }, {} });
+                EXPECT_EQ(confirmation_is.outcome, OUTCOME_BLIND);
+        }
+}
+
+static void test_confirm_tells_why_it_was_not_answered(void) {
+        confirm((const FakeAnswer[]){ { "DescribeContainerInstances", .outcome = AWS_THROTTLED }, {} });
+        EXPECT_EQ(outcome_is, OUTCOME_THROTTLED);
+        confirm((const FakeAnswer[]){ { "DescribeContainerInstances", .outcome = AWS_UNAVAILABLE }, {} });
+        EXPECT_EQ(outcome_is, OUTCOME_UNAVAILABLE);
+        confirm((const FakeAnswer[]){ { "DescribeContainerInstances", .outcome = AWS_REFUSED }, {} });
+        EXPECT_EQ(outcome_is, OUTCOME_REFUSED);
+        confirm((const FakeAnswer[]){ { "DescribeContainerInstances", .outcome = AWS_GARBLED }, {} });
+        EXPECT_EQ(outcome_is, OUTCOME_BLIND);
+}
+
+static void test_confirm_says_nothing_after_it_was_freed(void) {
+        begin((const FakeAnswer[]){ { "DescribeContainerInstances", MISSING }, {} });
+        EXPECT_EQ(ecs_confirm(NULL, &target, on_confirmed, &ended, &running), 0);
+        running = ecs_call_free(running);
+        fake_run(&ended);
+        EXPECT(!ended);
+        fake_end();
+        EXPECT(!ecs_call_free(NULL));
+}
+
+static void test_confirm_hands_back_what_sending_said(void) {
+        begin(NULL);
+        fake_refuse = -ENOMEM;
+        EXPECT_EQ(ecs_confirm(NULL, &target, on_confirmed, &ended, &running), -ENOMEM);
+        EXPECT(!running);
+        fake_end();
+}
+
+/* -- the mark ------------------------------------------------------------------------------------------- */
+
+static void test_mark_is_read_with_its_time(void) {
+        static const struct {
+                const char *value;
+                bool marked;
+                Wall since;
+        } cases[] = {
+                { "removing 2026-06-30T10:11:12Z", true, TIME },
+                { "removing,2026-06-30T10:11:12Z", true, TIME },
+                { "removing", true, WALL_NEVER },
+                { "removing some day", true, WALL_NEVER },
+                { "2026-06-30T10:11:12Z", false, WALL_NEVER },
+                { "", false, WALL_NEVER },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                cJSON *json = NULL;
+                Wall since = WALL_NEVER;
+                char text[256];
+
+                (void) snprintf(text, sizeof(text),
+                        "{\"attributes\":[{\"name\":\"ecs-health-agent.incident\",\"value\":\"%s\"}]}",
+                        cases[i].value);
+                EXPECT_EQ(json_parse(text, strlen(text), NULL, &json), 0);
+                EXPECT_EQ(ecs_read_mark(json, &since), cases[i].marked);
+                EXPECT_EQ(since.usec, cases[i].since.usec);
+                cJSON_Delete(json);
+        }
+}
+
+/* -- own attributes ------------------------------------------------------------------------------------- */
+
+static void test_describe_sets_action_and_hold_in_one_call(void) {
+        begin((const FakeAnswer[]){ { "PutAttributes", "{}" }, {} });
+        finish(ecs_describe(NULL, &target, "detach", "paused", on_done, &ended, &running));
+        EXPECT_EQ(outcome_is, OUTCOME_OK);
+        EXPECT_STR(fake_body("PutAttributes", 0),
+                "{\"cluster\":\"prod\",\"attributes\":["
+                "{\"name\":\"ecs-health-agent\",\"value\":\"detach\",\"targetType\":\"container-instance\","
+                "\"targetId\":\"" ARN "\"},"
+                "{\"name\":\"ecs-health-agent.hold\",\"value\":\"paused\",\"targetType\":\"container-"
+                "instance\","
+                "\"targetId\":\"" ARN "\"}]}");
+}
+
+static void test_describe_takes_a_hold_away(void) {
+        begin((const FakeAnswer[]){ { "PutAttributes", "{}" }, { "DeleteAttributes", "{}" }, {} });
+        finish(ecs_describe(NULL, &target, "detach", "", on_done, &ended, &running));
+        EXPECT_EQ(outcome_is, OUTCOME_OK);
+        EXPECT(!strstr(fake_body("PutAttributes", 0), "hold"));
+        EXPECT_STR(fake_body("DeleteAttributes", 0),
+                "{\"cluster\":\"prod\",\"attributes\":[{\"name\":\"ecs-health-agent.hold\","
+                "\"targetType\":\"container-instance\",\"targetId\":\"" ARN "\"}]}");
+}
+
+static void test_describe_stops_at_what_is_refused(void) {
+        begin((const FakeAnswer[]){ { "PutAttributes", .outcome = AWS_DENIED }, {} });
+        finish(ecs_describe(NULL, &target, "detach", "", on_done, &ended, &running));
+        EXPECT_EQ(outcome_is, OUTCOME_DENIED);
+
+        begin((const FakeAnswer[]){
+                { "PutAttributes", "{}" }, { "DeleteAttributes", .outcome = AWS_THROTTLED }, {} });
+        finish(ecs_describe(NULL, &target, "detach", "", on_done, &ended, &running));
+        EXPECT_EQ(outcome_is, OUTCOME_THROTTLED);
+}
+
+/* -- draining ------------------------------------------------------------------------------------------- */
+
+static void test_drain_marks_and_then_drains_once(void) {
+        begin((const FakeAnswer[]){ { "PutAttributes", "{}" },
+                { "UpdateContainerInstancesState", INSTANCE("\"status\":\"DRAINING\"") }, {} });
+        fake_offset = SPAN_SEC(72); /* written by the services' clock */
+        finish(ecs_drain(NULL, &target, true, wall_add(TIME, -SPAN_SEC(72)), on_done, &ended, &running));
+        EXPECT_EQ(outcome_is, OUTCOME_OK);
+        EXPECT_STR(fake_asked[0].action, "PutAttributes");
+        EXPECT(strstr(fake_asked[0].body, "\"value\":\"removing 2026-06-30T10:11:12Z\""));
+        EXPECT_EQ(fake_count("UpdateContainerInstancesState"), 1);
+        EXPECT_STR(fake_body("UpdateContainerInstancesState", 0),
+                "{\"cluster\":\"prod\",\"containerInstances\":[\"" ARN "\"],\"status\":\"DRAINING\"}");
+}
+
+static void test_mark_holds_only_what_ecs_takes(void) {
+        static const char taken[] =
+                "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.@/\\: ";
+        const char *value = NULL, *end = NULL;
+
+        begin((const FakeAnswer[]){ { "PutAttributes", "{}" }, {} });
+        finish(ecs_drain(NULL, &target, false, TIME, on_done, &ended, &running));
+        value = strstr(fake_asked[0].body, "\"value\":\"");
+        EXPECT(value);
+        value = value ? value + strlen("\"value\":\"") : "";
+        end = strchr(value, '"');
+        EXPECT(end && end > value && strspn(value, taken) == (size_t) (end - value));
+}
+
+static void test_drain_only_marks_when_told_so(void) {
+        begin((const FakeAnswer[]){ { "PutAttributes", "{}" }, {} });
+        finish(ecs_drain(NULL, &target, false, TIME, on_done, &ended, &running));
+        EXPECT_EQ(outcome_is, OUTCOME_OK);
+}
+
+static void test_drain_does_not_drain_what_it_could_not_mark(void) {
+        static const struct {
+                AwsOutcome aws;
+                Outcome is;
+        } cases[] = {
+                { AWS_DENIED, OUTCOME_DENIED },
+                { AWS_UNAVAILABLE, OUTCOME_UNAVAILABLE }, /* the mark may stand, the drain does not */
+                { AWS_REFUSED, OUTCOME_REFUSED },
+                { AWS_THROTTLED, OUTCOME_THROTTLED },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                begin((const FakeAnswer[]){ { "PutAttributes", .outcome = cases[i].aws }, {} });
+                finish(ecs_drain(NULL, &target, true, TIME, on_done, &ended, &running));
+                EXPECT_EQ(outcome_is, cases[i].is);
+        }
+}
+
+static void test_drain_whose_answer_is_lost_may_have_happened(void) {
+        begin((const FakeAnswer[]){ { "PutAttributes", "{}" },
+                { "UpdateContainerInstancesState", .outcome = AWS_UNAVAILABLE }, {} });
+        finish(ecs_drain(NULL, &target, true, TIME, on_done, &ended, &running));
+        EXPECT_EQ(outcome_is, OUTCOME_LOST);
+
+        begin((const FakeAnswer[]){ { "PutAttributes", "{}" },
+                { "UpdateContainerInstancesState", .outcome = AWS_UNAVAILABLE, .unsent = true }, {} });
+        finish(ecs_drain(NULL, &target, true, TIME, on_done, &ended, &running));
+        EXPECT_EQ(outcome_is, OUTCOME_UNAVAILABLE);
+}
+
+static void test_drain_that_ecs_lists_as_a_failure_is_refused(void) {
+        begin((const FakeAnswer[]){
+                { "PutAttributes", "{}" }, { "UpdateContainerInstancesState", MISSING }, {} });
+        finish(ecs_drain(NULL, &target, true, TIME, on_done, &ended, &running));
+        EXPECT_EQ(outcome_is, OUTCOME_REFUSED);
+}
+
+static void test_drain_that_cannot_be_sent_has_not_happened(void) {
+        begin((const FakeAnswer[]){ { "PutAttributes", "{}" }, {} });
+        fake_refuse = -ENOMEM;
+        fake_refuse_after = 1;
+        finish(ecs_drain(NULL, &target, true, TIME, on_done, &ended, &running));
+        EXPECT_EQ(outcome_is, OUTCOME_UNAVAILABLE);
+}
+
+/* -- undoing it ----------------------------------------------------------------------------------------- */
+
+static void undrain(const FakeAnswer *script) {
+        begin(script);
+        finish(ecs_undrain(NULL, &target, on_done, &ended, &running));
+}
+
+static void test_undrain_undoes_our_own_drain_and_then_the_mark(void) {
+        undrain((const FakeAnswer[]){
+                { "DescribeContainerInstances",
+                        INSTANCE("\"agentConnected\":true,\"status\":\"DRAINING\"," MARKED) },
+                { "UpdateContainerInstancesState", INSTANCE("\"status\":\"ACTIVE\"") },
+                { "DeleteAttributes", "{}" }, {} });
+        EXPECT_EQ(outcome_is, OUTCOME_OK);
+        EXPECT_STR(fake_asked[1].action, "UpdateContainerInstancesState");
+        EXPECT(strstr(fake_asked[1].body, "\"status\":\"ACTIVE\""));
+        EXPECT_STR(fake_asked[2].action, "DeleteAttributes");
+        EXPECT(strstr(fake_asked[2].body, "\"name\":\"ecs-health-agent.incident\""));
+        EXPECT(!strstr(fake_asked[2].body, "value"));
+}
+
+static void test_undrain_leaves_a_foreign_drain_alone(void) {
+        undrain((const FakeAnswer[]){ { "DescribeContainerInstances",
+                                              INSTANCE("\"agentConnected\":true,\"status\":\"DRAINING\"") },
+                {} });
+        EXPECT_EQ(outcome_is, OUTCOME_OK);
+        EXPECT_EQ(fake_n_asked, 1);
+}
+
+static void test_undrain_takes_a_mark_without_a_drain_away(void) {
+        undrain((const FakeAnswer[]){
+                { "DescribeContainerInstances",
+                        INSTANCE("\"agentConnected\":false,\"status\":\"ACTIVE\"," MARKED) },
+                { "DeleteAttributes", "{}" }, {} });
+        EXPECT_EQ(outcome_is, OUTCOME_OK);
+}
+
+static void test_undrain_has_nothing_to_do_where_nothing_is_left(void) {
+        static const char *const texts[] = {
+                MISSING,
+                INSTANCE("\"agentConnected\":false,\"status\":\"INACTIVE\"," MARKED),
+                INSTANCE("\"agentConnected\":false,\"status\":\"DEREGISTERING\"," MARKED),
+                INSTANCE("\"agentConnected\":true,\"status\":\"ACTIVE\""),
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+                undrain((const FakeAnswer[]){ { "DescribeContainerInstances", texts[i] }, {} });
+                EXPECT_EQ(outcome_is, OUTCOME_OK);
+                EXPECT_EQ(fake_n_asked, 1);
+        }
+}
+
+static void test_undrain_changes_nothing_that_it_cannot_read(void) {
+        undrain((const FakeAnswer[]){ { "DescribeContainerInstances", .outcome = AWS_UNAVAILABLE }, {} });
+        EXPECT_EQ(outcome_is, OUTCOME_UNAVAILABLE);
+        undrain((const FakeAnswer[]){ { "DescribeContainerInstances", "{}" }, {} });
+        EXPECT_EQ(outcome_is, OUTCOME_BLIND);
+        undrain((const FakeAnswer[]){
+                { "DescribeContainerInstances",
+                        INSTANCE("\"agentConnected\":false,\"status\":\"FROZEN\"," MARKED) },
+                {} });
+        EXPECT_EQ(outcome_is, OUTCOME_BLIND);
+        EXPECT_EQ(fake_n_asked, 1);
+}
+
+static void test_undrain_keeps_the_mark_while_the_drain_stands(void) {
+        static const FakeAnswer refused = { "UpdateContainerInstancesState", MISSING };
+        static const FakeAnswer lost = { "UpdateContainerInstancesState", .outcome = AWS_UNAVAILABLE };
+        static const FakeAnswer drained = { "DescribeContainerInstances",
+                INSTANCE("\"agentConnected\":false,\"status\":\"DRAINING\"," MARKED) };
+
+        undrain((const FakeAnswer[]){ drained, refused, {} });
+        EXPECT_EQ(outcome_is, OUTCOME_REFUSED);
+        undrain((const FakeAnswer[]){ drained, lost, {} });
+        EXPECT_EQ(outcome_is, OUTCOME_LOST);
+        EXPECT_EQ(fake_count("DeleteAttributes"), 0);
+}
+
+static void test_undrain_is_not_done_before_the_mark_is_gone(void) {
+        undrain((const FakeAnswer[]){
+                { "DescribeContainerInstances",
+                        INSTANCE("\"agentConnected\":false,\"status\":\"ACTIVE\"," MARKED) },
+                { "DeleteAttributes", .outcome = AWS_THROTTLED }, {} });
+        EXPECT_EQ(outcome_is, OUTCOME_THROTTLED);
+}
+
+TEST_MAIN(TEST(test_outcome_of_reads_and_changes), TEST(test_confirm_reads_what_ecs_says),
+        TEST(test_confirm_is_blind_when_it_cannot_make_sense_of_the_answer),
+        TEST(test_confirm_tells_why_it_was_not_answered), TEST(test_confirm_says_nothing_after_it_was_freed),
+        TEST(test_confirm_hands_back_what_sending_said), TEST(test_mark_is_read_with_its_time),
+        TEST(test_describe_sets_action_and_hold_in_one_call), TEST(test_describe_takes_a_hold_away),
+        TEST(test_describe_stops_at_what_is_refused), TEST(test_drain_marks_and_then_drains_once),
+        TEST(test_mark_holds_only_what_ecs_takes), TEST(test_drain_only_marks_when_told_so),
+        TEST(test_drain_does_not_drain_what_it_could_not_mark),
+        TEST(test_drain_whose_answer_is_lost_may_have_happened),
+        TEST(test_drain_that_ecs_lists_as_a_failure_is_refused),
+        TEST(test_drain_that_cannot_be_sent_has_not_happened),
+        TEST(test_undrain_undoes_our_own_drain_and_then_the_mark),
+        TEST(test_undrain_leaves_a_foreign_drain_alone),
+        TEST(test_undrain_takes_a_mark_without_a_drain_away),
+        TEST(test_undrain_has_nothing_to_do_where_nothing_is_left),
+        TEST(test_undrain_changes_nothing_that_it_cannot_read),
+        TEST(test_undrain_keeps_the_mark_while_the_drain_stands),
+        TEST(test_undrain_is_not_done_before_the_mark_is_gone))

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What is learned about our rights, and that finding out changes nothing. */
+
+#include "agent/act/rights.h"
+
+#include "tests/unit/fake-aws.h"
+
+#define NOTHING "00000000000000000000000000000000"
+
+static const Target target = {
+        .cluster = "prod",
+        .arn = "arn:aws:ecs:us-east-1:123456789012:container-instance/prod/0123456789abcdef0123456789abcdef",
+        .instance_id = "i-0123456789abcdef0",
+        .group = "web",
+};
+
+static Prober *prober;
+static Rights rights_are;
+static unsigned n_changes;
+static bool free_in_callback;
+
+static void on_changed(const Rights *rights, void *userdata) {
+        EXPECT(userdata == &n_changes);
+        rights_are = *rights;
+        n_changes++;
+        if (free_in_callback)
+                prober = prober_free(prober);
+}
+
+static void begin(const FakeAnswer *script) {
+        rights_are = (Rights){};
+        n_changes = 0;
+        free_in_callback = false;
+        fake_begin(script);
+        EXPECT_EQ(prober_new(&prober, NULL, on_changed, &n_changes), 0);
+}
+
+static void finish(void) {
+        fake_run(&(bool){ false });
+        prober = prober_free(prober);
+        fake_end();
+}
+
+static void test_note_learns_from_how_a_call_ended(void) {
+        static const struct {
+                AwsOutcome outcome;
+                Granted granted;
+        } cases[] = {
+                { AWS_OK, GRANTED_YES },
+                { AWS_REFUSED, GRANTED_YES },
+                { AWS_CONTENTION, GRANTED_YES },
+                { AWS_GARBLED, GRANTED_YES },
+                { AWS_DENIED, GRANTED_NO },
+                { AWS_THROTTLED, GRANTED_UNKNOWN },
+                { AWS_UNAVAILABLE, GRANTED_UNKNOWN },
+                { AWS_BAD_KEYS, GRANTED_UNKNOWN },
+                { AWS_NO_KEYS, GRANTED_UNKNOWN },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                begin(NULL);
+                prober_note(prober, "DescribeClusters", cases[i].outcome);
+                EXPECT_EQ(prober_rights(prober)->granted[RIGHT_ECS_DESCRIBE_CLUSTERS], cases[i].granted);
+                EXPECT_EQ(n_changes, cases[i].granted != GRANTED_UNKNOWN);
+                finish();
+        }
+}
+
+static void test_note_knows_every_right(void) {
+        static const char *const names[RIGHT_N] = {
+                [RIGHT_ECS_DESCRIBE_CONTAINER_INSTANCES] = "DescribeContainerInstances",
+                [RIGHT_ECS_LIST_CONTAINER_INSTANCES] = "ListContainerInstances",
+                [RIGHT_ECS_DESCRIBE_CLUSTERS] = "DescribeClusters",
+                [RIGHT_ASG_DESCRIBE_INSTANCES] = "DescribeAutoScalingInstances",
+                [RIGHT_ASG_DESCRIBE_GROUPS] = "DescribeAutoScalingGroups",
+                [RIGHT_ASG_DESCRIBE_ACTIVITIES] = "DescribeScalingActivities",
+                [RIGHT_ASG_DESCRIBE_REFRESHES] = "DescribeInstanceRefreshes",
+                [RIGHT_ECS_UPDATE_STATE] = "UpdateContainerInstancesState",
+                [RIGHT_ECS_PUT_ATTRIBUTES] = "PutAttributes",
+                [RIGHT_ASG_DETACH] = "DetachInstances",
+                [RIGHT_CLOUDWATCH_PUT] = "PutMetricData",
+        };
+
+        begin(NULL);
+        for (unsigned i = 0; i < RIGHT_N; i++) {
+                prober_note(prober, names[i], AWS_DENIED);
+                EXPECT_EQ(prober_rights(prober)->granted[i], GRANTED_NO);
+        }
+        EXPECT_EQ(n_changes, RIGHT_N);
+        prober_note(prober, "DeleteEverything", AWS_DENIED);
+        EXPECT_EQ(n_changes, RIGHT_N);
+        finish();
+}
+
+static void test_note_tells_news_only(void) {
+        begin(NULL);
+        prober_note(prober, "PutMetricData", AWS_DENIED);
+        prober_note(prober, "PutMetricData", AWS_DENIED);
+        EXPECT_EQ(n_changes, 1);
+        prober_note(prober, "PutMetricData", AWS_UNAVAILABLE); /* takes nothing back */
+        EXPECT_EQ(n_changes, 1);
+        EXPECT_EQ(rights_are.granted[RIGHT_CLOUDWATCH_PUT], GRANTED_NO);
+        prober_note(prober, "PutMetricData", AWS_OK);
+        EXPECT_EQ(n_changes, 2);
+        EXPECT_EQ(rights_are.granted[RIGHT_CLOUDWATCH_PUT], GRANTED_YES);
+        finish();
+}
+
+static void test_probe_asks_about_what_cannot_exist(void) {
+        static const char arn[] = "arn:aws:ecs:us-east-1:123456789012:container-instance/prod/" NOTHING;
+
+        begin((const FakeAnswer[]){
+                { "UpdateContainerInstancesState", "{\"containerInstances\":[],\"failures\":[{\"arn\":\"x\","
+                                                   "\"reason\":\"MISSING\"}]}" },
+                { "PutAttributes", .outcome = AWS_REFUSED }, { "DetachInstances", .outcome = AWS_REFUSED },
+                {} });
+        EXPECT_EQ(prober_start(prober, &target), 0);
+        EXPECT_EQ(prober_start(prober, &target), 0); /* one is under way */
+        EXPECT_EQ(n_changes, 0);
+        fake_run(&(bool){ false });
+        EXPECT_EQ(fake_n_asked, 3);
+        EXPECT_EQ(rights_are.granted[RIGHT_ECS_UPDATE_STATE], GRANTED_YES);
+        EXPECT_EQ(rights_are.granted[RIGHT_ECS_PUT_ATTRIBUTES], GRANTED_YES);
+        EXPECT_EQ(rights_are.granted[RIGHT_ASG_DETACH], GRANTED_YES);
+
+        EXPECT(strstr(fake_asked[0].body, arn) && strstr(fake_asked[0].body, "\"status\":\"ACTIVE\""));
+        EXPECT(strstr(fake_asked[1].body, arn));
+        EXPECT_STR(fake_asked[2].body, "InstanceIds.member.1=i-00000000000000000&AutoScalingGroupName=web"
+                                       "&ShouldDecrementDesiredCapacity=false");
+        for (unsigned i = 0; i < fake_n_asked; i++) {
+                EXPECT(!strstr(fake_asked[i].body, "0123456789abcdef0123456789abcdef"));
+                EXPECT(!strstr(fake_asked[i].body, "i-0123456789abcdef0"));
+        }
+        finish();
+}
+
+static void test_probe_of_an_old_arn_names_the_cluster(void) {
+        Target old = target;
+
+        (void) snprintf(old.arn, sizeof(old.arn), "%s",
+                "arn:aws:ecs:us-east-1:123456789012:container-instance/"
+                "01234567-89ab-cdef-0123-456789abcdef");
+        begin((const FakeAnswer[]){ { "UpdateContainerInstancesState", .outcome = AWS_DENIED },
+                { "PutAttributes", .outcome = AWS_DENIED }, { "DetachInstances", .outcome = AWS_DENIED },
+                {} });
+        EXPECT_EQ(prober_start(prober, &old), 0);
+        fake_run(&(bool){ false });
+        EXPECT(strstr(fake_asked[0].body, ":123456789012:container-instance/prod/" NOTHING "\""));
+        EXPECT_EQ(rights_are.granted[RIGHT_ECS_UPDATE_STATE], GRANTED_NO);
+        EXPECT_EQ(rights_are.granted[RIGHT_ECS_PUT_ATTRIBUTES], GRANTED_NO);
+        EXPECT_EQ(rights_are.granted[RIGHT_ASG_DETACH], GRANTED_NO);
+        EXPECT_EQ(n_changes, 3);
+        finish();
+}
+
+static void test_probe_that_is_not_answered_leaves_it_open(void) {
+        begin((const FakeAnswer[]){ { "UpdateContainerInstancesState", .outcome = AWS_THROTTLED },
+                { "PutAttributes", .outcome = AWS_UNAVAILABLE },
+                { "DetachInstances", .outcome = AWS_NO_KEYS }, {} });
+        EXPECT_EQ(prober_start(prober, &target), 0);
+        fake_run(&(bool){ false });
+        EXPECT_EQ(fake_n_asked, 3);
+        EXPECT_EQ(n_changes, 0);
+        finish();
+}
+
+static void test_probe_leaves_out_what_it_cannot_name(void) {
+        Target unknown = { .instance_id = "i-0123456789abcdef0", .group = "web" };
+
+        begin((const FakeAnswer[]){ { "DetachInstances", .outcome = AWS_REFUSED }, {} });
+        EXPECT_EQ(prober_start(prober, &unknown), 0);
+        fake_run(&(bool){ false });
+        EXPECT_EQ(fake_n_asked, 1);
+        unknown.group[0] = '\0';
+        EXPECT_EQ(prober_start(prober, &unknown), 0); /* the first is over */
+        fake_run(&(bool){ false });
+        EXPECT_EQ(fake_n_asked, 1);
+        finish();
+}
+
+static void test_probe_can_be_cancelled_and_freed_in_its_callback(void) {
+        begin((const FakeAnswer[]){ { "UpdateContainerInstancesState", .outcome = AWS_DENIED }, {} });
+        EXPECT_EQ(prober_start(prober, &target), 0);
+        prober = prober_free(prober);
+        finish();
+
+        begin((const FakeAnswer[]){ { "UpdateContainerInstancesState", .outcome = AWS_DENIED },
+                { "PutAttributes", .outcome = AWS_DENIED }, {} });
+        free_in_callback = true;
+        EXPECT_EQ(prober_start(prober, &target), 0);
+        fake_run(&(bool){ false });
+        EXPECT_EQ(n_changes, 1);
+        EXPECT(!prober);
+        finish();
+}
+
+static void test_probe_goes_on_after_one_that_could_not_be_sent(void) {
+        begin(NULL);
+        fake_refuse = -ENOMEM;
+        EXPECT_EQ(prober_start(prober, &target), -ENOMEM);
+        finish();
+
+        begin((const FakeAnswer[]){ { "UpdateContainerInstancesState", .outcome = AWS_DENIED }, {} });
+        fake_refuse = -ENOMEM;
+        fake_refuse_after = 1;
+        EXPECT_EQ(prober_start(prober, &target), 0);
+        fake_run(&(bool){ false });
+        EXPECT_EQ(rights_are.granted[RIGHT_ECS_UPDATE_STATE], GRANTED_NO);
+        fake_refuse = 0;
+        finish();
+}
+
+TEST_MAIN(TEST(test_note_learns_from_how_a_call_ended), TEST(test_note_knows_every_right),
+        TEST(test_note_tells_news_only), TEST(test_probe_asks_about_what_cannot_exist),
+        TEST(test_probe_of_an_old_arn_names_the_cluster),
+        TEST(test_probe_that_is_not_answered_leaves_it_open),
+        TEST(test_probe_leaves_out_what_it_cannot_name),
+        TEST(test_probe_can_be_cancelled_and_freed_in_its_callback),
+        TEST(test_probe_goes_on_after_one_that_could_not_be_sent))
