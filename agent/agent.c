@@ -29,10 +29,10 @@
 #include "common/loop.h"
 #include "common/parse.h"
 
-#define RUN_DIRECTORY "/run/ecs-health-agent"
+#define RUN_DIRECTORY   "/run/ecs-health-agent"
 #define STATE_DIRECTORY "/var/lib/ecs-health-agent"
-#define SPOOL_FILE STATE_DIRECTORY "/spool"
-#define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
+#define SPOOL_FILE      STATE_DIRECTORY "/spool"
+#define BOOT_ID_FILE    "/proc/sys/kernel/random/boot_id"
 
 /* What no incident waits for is asked at a random moment of the first so many seconds, and never by all hosts at once. */
 #define INTRODUCTION_SPREAD SPAN_SEC(30)
@@ -51,12 +51,12 @@ typedef struct Agent {
         StatusServer *status;
         Timer *waking;
         Timer *introducing;
-        Timer *pausing;                 /* a pause ends by itself */
+        Timer *pausing; /* a pause ends by itself */
         sd_event_source *settings_watch, *pause_watch;
 
         char *settings_path, *pause_path, *log_path, *docker_path, *spool_path, *status_path, *root;
         Settings settings;
-        OptionProblems problems;        /* n > 0: the file was refused */
+        OptionProblems problems; /* n > 0: the file was refused */
         Pause pause;
         SettingsEcs ecs;
 
@@ -65,8 +65,8 @@ typedef struct Agent {
         Target target;
         JournalEntry entry;
         int journal_disk_error;
-        bool restored;                  /* the journal has been given to the core, or there is none of ours */
-        bool introduced, described;     /* our group is asked for; our attributes are set */
+        bool restored;              /* the journal has been given to the core, or there is none of ours */
+        bool introduced, described; /* our group is asked for; our attributes are set */
         char described_as[96];
         char boot_id[64];
         char last_call[768];
@@ -87,8 +87,9 @@ static bool journal_save(Agent *agent) {
         (void) snprintf(agent->entry.boot_id, sizeof(agent->entry.boot_id), "%s", agent->boot_id);
         r = journal_write(agent->journal, &agent->entry, &disk);
         if (r < 0 || (disk < 0 && disk != agent->journal_disk_error))
-                log_event(LOG_WARNING, MESSAGE_JOURNAL_FAILED, NULL, "The journal could not be written to %s: %s.",
-                        r < 0 ? "memory or disk" : "disk", strerror(r < 0 ? -r : -disk));
+                log_event(LOG_WARNING, MESSAGE_JOURNAL_FAILED, NULL,
+                        "The journal could not be written to %s: %s.", r < 0 ? "memory or disk" : "disk",
+                        strerror(r < 0 ? -r : -disk));
         agent->journal_disk_error = r < 0 ? r : disk;
         return r >= 0;
 }
@@ -120,12 +121,15 @@ static void journal_restore(Agent *agent, const char *instance_id) {
         if (agent->target.arn[0] == '\0')
                 (void) snprintf(agent->target.arn, sizeof(agent->target.arn), "%s", entry.target.arn);
         if (agent->target.cluster[0] == '\0')
-                (void) snprintf(agent->target.cluster, sizeof(agent->target.cluster), "%s", entry.target.cluster);
+                (void) snprintf(
+                        agent->target.cluster, sizeof(agent->target.cluster), "%s", entry.target.cluster);
         if (agent->target.group[0] == '\0')
                 (void) snprintf(agent->target.group, sizeof(agent->target.group), "%s", entry.target.group);
-        if (entry.record.drained || entry.record.stage == STAGE_VERIFYING || entry.record.stage == STAGE_DETACHING)
+        if (entry.record.drained || entry.record.stage == STAGE_VERIFYING ||
+                entry.record.stage == STAGE_DETACHING)
                 log_event(LOG_WARNING, MESSAGE_RESTORED, NULL, "Taking up incident %llu at stage %s.",
-                        (unsigned long long) entry.record.incident, stage_to_string((Stage) entry.record.stage));
+                        (unsigned long long) entry.record.incident,
+                        stage_to_string((Stage) entry.record.stage));
         agent_step(agent, &event);
 }
 
@@ -166,7 +170,8 @@ static void tell_systemd(Agent *agent) {
 
         (void) sd_notifyf(false, "STATUS=%s Stage: %s%s%s.", cause_to_sentence(agent->core.verdict.cause),
                 stage_to_string(agent->core.stage), agent->core.stage == STAGE_HELD ? ", held by " : "",
-                agent->core.stage == STAGE_HELD ? edges_brakes(agent->core.brakes, names, sizeof(names)) : "");
+                agent->core.stage == STAGE_HELD ? edges_brakes(agent->core.brakes, names, sizeof(names))
+                                                : "");
 }
 
 static void introduce(Agent *agent);
@@ -191,7 +196,7 @@ static void agent_step(Agent *agent, const Event *event) {
 static void on_waking(Timer *timer, Now now, void *userdata) {
         (void) timer;
         (void) now;
-        agent_step(userdata, &(Event) { .type = EVENT_TICK });
+        agent_step(userdata, &(Event){ .type = EVENT_TICK });
 }
 
 static void on_answered(const Event *event, void *userdata) {
@@ -230,8 +235,8 @@ static void describe(Agent *agent) {
         memcpy(agent->described_as, as, sizeof(as));
         (void) actor_describe(agent->actor, &agent->target, action, hold);
         if (!agent->described)
-                (void) actor_do(agent->actor, &(Effect) { .type = EFFECT_PROBE },
-                        &(ActorContext) { .target = &agent->target });
+                (void) actor_do(agent->actor, &(Effect){ .type = EFFECT_PROBE },
+                        &(ActorContext){ .target = &agent->target });
         agent->described = true;
 }
 
@@ -269,10 +274,13 @@ static void on_identity(void *userdata) {
         const Identity *identity = observer_identity(agent->observer);
         const char *region = getenv("AWS_REGION");
 
-        (void) copy_if_new(agent->target.instance_id, sizeof(agent->target.instance_id), identity->instance_id);
+        (void) copy_if_new(
+                agent->target.instance_id, sizeof(agent->target.instance_id), identity->instance_id);
         (void) copy_if_new(agent->target.zone, sizeof(agent->target.zone), identity->zone);
-        if (aws_set_region(agent->aws, region && region[0] != '\0' ? region : identity->region, identity->domain) < 0)
-                log_error("The region \"%s\" is none: no AWS call is possible. Set AWS_REGION, or mend the metadata service.",
+        if (aws_set_region(agent->aws, region && region[0] != '\0' ? region : identity->region,
+                    identity->domain) < 0)
+                log_error("The region \"%s\" is none: no AWS call is possible. Set AWS_REGION, or mend the "
+                          "metadata service.",
                         region && region[0] != '\0' ? region : identity->region);
         journal_restore(agent, agent->target.instance_id);
         introduce(agent);
@@ -280,8 +288,8 @@ static void on_identity(void *userdata) {
 
 static void learn_from_introspection(Agent *agent) {
         bool changed = false;
-        const char *cluster =
-                agent->settings.cluster[0] != '\0' ? agent->settings.cluster : observer_cluster(agent->observer);
+        const char *cluster = agent->settings.cluster[0] != '\0' ? agent->settings.cluster
+                                                                 : observer_cluster(agent->observer);
 
         changed |= copy_if_new(agent->target.cluster, sizeof(agent->target.cluster), cluster);
         if (copy_if_new(agent->target.arn, sizeof(agent->target.arn), observer_arn(agent->observer))) {
@@ -322,7 +330,7 @@ static void on_published(const AwsAnswer *answer, size_t n_data, void *userdata)
                 return;
         agent->metrics_failing = !ok;
         log_event(ok ? LOG_NOTICE : LOG_WARNING, ok ? MESSAGE_METRICS_RECOVERED : MESSAGE_METRICS_FAILING,
-                (const LogField[]) { { "HEALTH_ERROR_CODE", .text = answer->code }, {} },
+                (const LogField[]){ { "HEALTH_ERROR_CODE", .text = answer->code }, {} },
                 ok ? "CloudWatch takes our metrics again%s%s%s%s."
                    : "CloudWatch does not take our metrics (%s%s%s %s); they are kept and sent later.",
                 ok ? "" : aws_outcome_to_string(answer->outcome), ok || answer->code[0] == '\0' ? "" : ", ",
@@ -359,6 +367,7 @@ static void on_status(JsonWriter *writer, void *userdata) {
                 .published = &published,
                 .credentials = aws_credentials_state(agent->credentials),
                 .credentials_detail = aws_credentials_detail(agent->credentials),
+                .keys_refused = aws_refused_keys(agent->aws),
                 .clock_offset = aws_clock_offset(agent->aws),
                 .journal_error = agent->journal_disk_error,
                 .last_call = agent->last_call,
@@ -438,8 +447,8 @@ static int make_observer(Agent *agent) {
                 options.mounts = NULL;
 
         agent->observer = observer_free(agent->observer);
-        r = observer_new(&agent->observer, agent->event, agent->helper, agent->http, agent->imds, &options, on_sample,
-                agent);
+        r = observer_new(&agent->observer, agent->event, agent->helper, agent->http, agent->imds, &options,
+                on_sample, agent);
         if (r < 0)
                 return r;
         observer_on_identity(agent->observer, on_identity, agent);
@@ -474,17 +483,17 @@ static int make_reporter(Agent *agent) {
 /* Return: whether the witnesses must be made anew for @new to count. */
 static bool watches_otherwise(const Settings *old, const Settings *new) {
         return strcmp(old->endpoint, new->endpoint) != 0 || strcmp(old->log, new->log) != 0 ||
-                strcmp(old->unit, new->unit) != 0 || strcmp(old->docker_socket, new->docker_socket) != 0 ||
-                strcmp(old->docker_unit, new->docker_unit) != 0 || old->sample != new->sample ||
-                memcmp(&old->mounts, &new->mounts, sizeof(old->mounts)) != 0 ||
-                memcmp(&old->ignore_fstypes, &new->ignore_fstypes, sizeof(old->ignore_fstypes)) != 0 ||
-                memcmp(&old->witnesses, &new->witnesses, sizeof(old->witnesses)) != 0;
+               strcmp(old->unit, new->unit) != 0 || strcmp(old->docker_socket, new->docker_socket) != 0 ||
+               strcmp(old->docker_unit, new->docker_unit) != 0 || old->sample != new->sample ||
+               memcmp(&old->mounts, &new->mounts, sizeof(old->mounts)) != 0 ||
+               memcmp(&old->ignore_fstypes, &new->ignore_fstypes, sizeof(old->ignore_fstypes)) != 0 ||
+               memcmp(&old->witnesses, &new->witnesses, sizeof(old->witnesses)) != 0;
 }
 
 static bool publishes_otherwise(const Settings *old, const Settings *new) {
         return strcmp(old->name_space, new->name_space) != 0 || old->sample != new->sample ||
-                old->period != new->period || old->per_instance != new->per_instance ||
-                old->max_series != new->max_series;
+               old->period != new->period || old->per_instance != new->per_instance ||
+               old->max_series != new->max_series;
 }
 
 static void log_problems(const OptionProblems *problems, const char *consequence) {
@@ -492,12 +501,13 @@ static void log_problems(const OptionProblems *problems, const char *consequence
 
         for (unsigned i = 0; i < kept; i++)
                 log_event(LOG_ERR, MESSAGE_SETTINGS_REFUSED, NULL, "%s", problems->text[i]);
-        log_event(LOG_ERR, MESSAGE_SETTINGS_REFUSED, NULL, "The settings were refused (%u problems); %s.", problems->n,
-                consequence);
+        log_event(LOG_ERR, MESSAGE_SETTINGS_REFUSED, NULL, "The settings were refused (%u problems); %s.",
+                problems->n, consequence);
 }
 
 static int settings_apply(Agent *agent, const Settings *new) {
-        bool watch = watches_otherwise(&agent->settings, new), publish = publishes_otherwise(&agent->settings, new);
+        bool watch = watches_otherwise(&agent->settings, new),
+             publish = publishes_otherwise(&agent->settings, new);
         Event event = { .type = EVENT_POLICY, .policy = new->policy };
         int r = 0;
 
@@ -521,7 +531,8 @@ static void settings_reload(Agent *agent) {
 
         r = settings_read(agent->settings_path, &new, NULL, &problems);
         if (r == -EBADMSG) {
-                if (problems.n != agent->problems.n || memcmp(&problems, &agent->problems, sizeof(problems)) != 0)
+                if (problems.n != agent->problems.n ||
+                        memcmp(&problems, &agent->problems, sizeof(problems)) != 0)
                         log_problems(&problems, "the last good ones stay in force");
                 agent->problems = problems;
                 return;
@@ -530,7 +541,7 @@ static void settings_reload(Agent *agent) {
                 log_warning("The settings could not be read: %s.", strerror(-r));
                 return;
         }
-        agent->problems = (OptionProblems) { 0 };
+        agent->problems = (OptionProblems){ 0 };
         if (memcmp(&new, &agent->settings, sizeof(new)) == 0)
                 return;
         r = settings_apply(agent, &new);
@@ -552,14 +563,13 @@ static void pause_reload(Agent *agent) {
         if (agent->pause.paused) {
                 event.paused_until = MONO_INFINITE;
                 if (wall_is_set(agent->pause.until)) {
-                        event.paused_until =
-                                mono_add(now.mono, wall_since(agent->pause.until, now.wall));
+                        event.paused_until = mono_add(now.mono, wall_since(agent->pause.until, now.wall));
                         (void) timer_arm(agent->pausing, mono_add(event.paused_until, SPAN_SEC(1)));
                 }
         }
         if (was != agent->pause.paused)
                 log_event(LOG_NOTICE, MESSAGE_PAUSED,
-                        (const LogField[]) { { "HEALTH_REASON", .text = agent->pause.reason }, {} },
+                        (const LogField[]){ { "HEALTH_REASON", .text = agent->pause.reason }, {} },
                         agent->pause.paused ? "Paused by %s: %s" : "Resumed.%s%s", agent->pause.by,
                         agent->pause.reason[0] != '\0' ? agent->pause.reason : "no reason given");
         agent_step(agent, &event);
@@ -598,7 +608,8 @@ static int on_pause_changed(sd_event_source *source, const struct inotify_event 
         return 0;
 }
 
-static int watch_file(Agent *agent, const char *path, sd_event_inotify_handler_t handler, sd_event_source **ret) {
+static int watch_file(
+        Agent *agent, const char *path, sd_event_inotify_handler_t handler, sd_event_source **ret) {
         _cleanup_(freep) char *directory = strdup(path);
         char *slash = directory ? strrchr(directory, '/') : NULL;
         int r;
@@ -691,13 +702,15 @@ static int make_paths(Agent *agent) {
         agent->root = strdup(root ? root : none);
         if (!agent->root)
                 return -ENOMEM;
-        if (replace_path(&agent->settings_path, SETTINGS_FILE) < 0 || replace_path(&agent->pause_path, PAUSE_FILE) < 0 ||
-                replace_path(&agent->spool_path, SPOOL_FILE) < 0 || replace_path(&agent->status_path, STATUS_SOCKET) < 0 ||
-                file_root(RUN_DIRECTORY, &run) < 0 || file_root(STATE_DIRECTORY, &state) < 0 ||
-                file_root(BOOT_ID_FILE, &boot_id_path) < 0)
+        if (replace_path(&agent->settings_path, SETTINGS_FILE) < 0 ||
+                replace_path(&agent->pause_path, PAUSE_FILE) < 0 ||
+                replace_path(&agent->spool_path, SPOOL_FILE) < 0 ||
+                replace_path(&agent->status_path, STATUS_SOCKET) < 0 || file_root(RUN_DIRECTORY, &run) < 0 ||
+                file_root(STATE_DIRECTORY, &state) < 0 || file_root(BOOT_ID_FILE, &boot_id_path) < 0)
                 return -ENOMEM;
         if (file_read(boot_id_path, sizeof(agent->boot_id), &boot_id, NULL) >= 0)
-                (void) snprintf(agent->boot_id, sizeof(agent->boot_id), "%.*s", (int) strcspn(boot_id, "\n"), boot_id);
+                (void) snprintf(agent->boot_id, sizeof(agent->boot_id), "%.*s", (int) strcspn(boot_id, "\n"),
+                        boot_id);
         r = journal_new(&agent->journal, run, state);
         if (r < 0)
                 log_error("Neither %s nor %s can be used for the journal: %s.", run, state, strerror(-r));
@@ -746,7 +759,8 @@ static int make_parts(Agent *agent) {
         r = timer_new(&agent->waking, agent->event, "agent-wake", SPAN_MSEC(50), on_waking, agent);
         if (r < 0)
                 return r;
-        r = timer_new(&agent->introducing, agent->event, "agent-introduce", SPAN_SEC(1), on_introducing, agent);
+        r = timer_new(
+                &agent->introducing, agent->event, "agent-introduce", SPAN_SEC(1), on_introducing, agent);
         if (r < 0)
                 return r;
         r = timer_new(&agent->pausing, agent->event, "agent-pause", SPAN_SEC(1), on_pausing, agent);

@@ -771,6 +771,11 @@ static void problems_of_ours(JsonWriter *w, const StatusView *view, unsigned *n)
                         published->problem);
         if (view->credentials != AWS_CREDENTIALS_UNKNOWN && view->credentials != AWS_CREDENTIALS_GOOD)
                 problem(w, n, "Credentials: %s", view->credentials_detail);
+        if (view->keys_refused[0] != '\0')
+                problem(w, n,
+                        "AWS refuses our keys (%s; %s): no metric is published and nothing is done while it "
+                        "does. Check what the metadata service or the unit's environment hands out.",
+                        view->keys_refused, view->credentials_detail);
         if (view->journal_error < 0)
                 problem(w, n, "The incident journal cannot be kept on disk: %s. It is kept in /run.",
                         strerror(-view->journal_error));
@@ -1093,7 +1098,8 @@ static void put_identity(JsonWriter *w, const StatusView *view) {
         json_end_object(w);
 
         json_begin_object(w, "credentials");
-        json_string(w, "state", credentials_to_string(view->credentials));
+        json_string(w, "state",
+                view->keys_refused[0] != '\0' ? "refused" : credentials_to_string(view->credentials));
         json_string(w, "detail", view->credentials_detail);
         json_end_object(w);
 

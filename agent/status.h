@@ -42,6 +42,7 @@ typedef struct StatusView {
         const PublisherState *published;
         AwsCredentialsState credentials;
         const char *credentials_detail;
+        const char *keys_refused; /* code with which AWS refuses them, "" if it does not */
         Span clock_offset;     /* service's clock minus ours */
         int journal_error;     /* of the last write: 0, -ENOSPC, ... */
         const char *last_call; /* last call of the act path and its answer, in words; "" none */

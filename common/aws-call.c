@@ -19,13 +19,12 @@
 #include "common/loop.h"
 #include "common/parse.h"
 
-#define AWS_TRIES      3
-#define AWS_TIMEOUT    SPAN_SEC(10)
-#define AWS_ANSWER_MAX ((size_t) 1 << 20)
-#define AWS_BODY_MAX   ((size_t) 1 << 20) /* the most that PutMetricData takes */
-#define AWS_DELAY_MAX  SPAN_SEC(20)
-#define AWS_SKEW_MIN                                                                                        \
-        SPAN_MIN(4) /* services allow 5; beyond 4, the SDKs blame the clock for a bad signature */
+#define AWS_TRIES       3
+#define AWS_TIMEOUT     SPAN_SEC(10)
+#define AWS_ANSWER_MAX  ((size_t) 1 << 20)
+#define AWS_BODY_MAX    ((size_t) 1 << 20) /* the most that PutMetricData takes */
+#define AWS_DELAY_MAX   SPAN_SEC(20)
+#define AWS_SKEW_MIN    SPAN_MIN(4) /* services allow 5; the SDKs blame the clock from 4 on */
 #define AWS_HEADERS_MAX 12
 
 struct Aws {
@@ -34,8 +33,9 @@ struct Aws {
         AwsCredentials *credentials;
         char *region, *domain;
         Bucket bucket;
-        Span offset;  /* the services' clock minus ours */
-        bool waiting; /* for credentials */
+        Span offset;      /* the services' clock minus ours */
+        char refused[64]; /* the code of the last answer about our keys, if it was a refusal */
+        bool waiting;     /* for credentials */
         AwsCall *calls;
 };
 
@@ -198,9 +198,10 @@ static void aws_copy_words(char *to, size_t n_to, const char *from) {
         size_t i;
 
         for (i = 0; i < n_to - 1 && from[i] != 0; i++)
-                to[i] = from[i] == '\n' || from[i] == '\t' ? ' '
-                        : from[i] >= ' ' && from[i] <= '~' ? from[i]
-                                                           : '?';
+                if (from[i] >= ' ' && from[i] <= '~')
+                        to[i] = from[i];
+                else
+                        to[i] = from[i] == '\n' || from[i] == '\t' ? (char) ' ' : (char) '?';
         to[i] = 0;
 }
 
@@ -457,6 +458,28 @@ static void aws_learn_clock(Aws *aws, const AwsAnswer *answer, Wall local, bool 
                 aws->offset = wall_since(answer->server_time, local) + SPAN_MSEC(500);
 }
 
+/* Keys that are refused may have been replaced meanwhile; at most one fetch a minute comes of it. */
+static void aws_learn_keys(Aws *aws, const AwsAnswer *answer) {
+        switch (answer->outcome) {
+        case AWS_BAD_KEYS:
+                (void) snprintf(aws->refused, sizeof(aws->refused), "%.63s",
+                        answer->code[0] ? answer->code : "status 401");
+                aws_credentials_refresh(aws->credentials);
+                break;
+        case AWS_OK:
+        case AWS_GARBLED: aws->refused[0] = 0; break;
+        case AWS_DENIED:
+        case AWS_CONTENTION:
+        case AWS_REFUSED:
+                if (answer->request_id[0]) /* AWS's, not a proxy's */
+                        aws->refused[0] = 0;
+                break;
+        case AWS_THROTTLED:
+        case AWS_UNAVAILABLE:
+        case AWS_NO_KEYS: break;
+        }
+}
+
 static void aws_on_answer(const HttpAnswer *http, void *userdata) {
         AwsCall *call = userdata;
         Aws *aws = call->aws;
@@ -467,6 +490,7 @@ static void aws_on_answer(const HttpAnswer *http, void *userdata) {
         aws_classify(call->service, http, local, &call->answer, &expired, &skewed);
         call->answer.sent |= sent;
         aws_learn_clock(aws, &call->answer, local, skewed);
+        aws_learn_keys(aws, &call->answer);
         if (call->answer.outcome == AWS_OK) {
                 aws_call_succeed(call, http);
                 return;
@@ -746,6 +770,10 @@ void aws_query_append(JsonWriter *text, const char *name, const char *value) {
 
 Wall aws_wall(const Aws *aws, Wall local) {
         return wall_add(local, aws->offset);
+}
+
+const char *aws_refused_keys(const Aws *aws) {
+        return aws->refused;
 }
 
 Span aws_clock_offset(const Aws *aws) {

@@ -85,6 +85,8 @@ DEFINE_CLEANUP(AwsCall, aws_call_free)
 Wall aws_wall(const Aws *aws, Wall local);
 /** aws_clock_offset() - service's clock minus ours, as last seen */
 Span aws_clock_offset(const Aws *aws);
+/** aws_refused_keys() - the code with which a service has refused our keys or signature; "": none since one took them */
+const char *aws_refused_keys(const Aws *aws);
 
 /** aws_query_append() - add "&NAME=VALUE", both percent-encoded, to a JsonWriter used as a plain text buffer */
 struct JsonWriter;

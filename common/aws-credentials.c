@@ -82,10 +82,10 @@ static bool credentials_take(
                 (token && !credentials_text_is_sound(token, sizeof(secrets->session_token) - 1)))
                 return false;
         OPENSSL_cleanse(secrets, sizeof(*secrets));
-        (void) strcpy(secrets->access_key_id, id);
-        (void) strcpy(secrets->secret_access_key, secret);
+        (void) memcpy(secrets->access_key_id, id, strlen(id) + 1);
+        (void) memcpy(secrets->secret_access_key, secret, strlen(secret) + 1);
         if (token)
-                (void) strcpy(secrets->session_token, token);
+                (void) memcpy(secrets->session_token, token, strlen(token) + 1);
         return true;
 }
 

@@ -9,22 +9,22 @@
 #include <unistd.h>
 
 #define _cleanup_(function) __attribute__((cleanup(function)))
-#define ELEMENTSOF(array) (sizeof(array) / sizeof((array)[0]))
+#define ELEMENTSOF(array)   (sizeof(array) / sizeof((array)[0]))
 
 /** steal_ptr() - hand a pointer on and forget it, so that its cleanup finds NULL */
-#define steal_ptr(ptr)                                                                                                \
-        ({                                                                                                            \
-                __typeof__(ptr) *_steal_p = &(ptr);                                                                   \
-                __typeof__(ptr) _steal_v = *_steal_p;                                                                 \
-                *_steal_p = NULL;                                                                                     \
-                _steal_v;                                                                                             \
+#define steal_ptr(ptr)                                                                                      \
+        ({                                                                                                  \
+                __typeof__(ptr) *_steal_p = &(ptr);                                                         \
+                __typeof__(ptr) _steal_v = *_steal_p;                                                       \
+                *_steal_p = NULL;                                                                           \
+                _steal_v;                                                                                   \
         })
 
 /** DEFINE_CLEANUP() - thing_freep() for _cleanup_() out of a thing_free() that takes NULL */
-#define DEFINE_CLEANUP(Type, function)                                                                                \
-        static inline void function##p(Type **p) {                                                                    \
-                if (*p)                                                                                               \
-                        (void) function(*p);                                                                          \
+#define DEFINE_CLEANUP(Type, function)                                                                      \
+        static inline void function##p(Type **p) {                                                          \
+                if (*p)                                                                                     \
+                        (void) function(*p);                                                                \
         }
 
 static inline void freep(void *p) {

@@ -16,11 +16,11 @@
 typedef int64_t Span;
 
 #define SPAN_INFINITE INT64_MAX
-#define SPAN_MSEC(n) ((Span) (n) * 1000)
-#define SPAN_SEC(n) ((Span) (n) * 1000 * 1000)
-#define SPAN_MIN(n) (SPAN_SEC(n) * 60)
-#define SPAN_HOUR(n) (SPAN_MIN(n) * 60)
-#define SPAN_DAY(n) (SPAN_HOUR(n) * 24)
+#define SPAN_MSEC(n)  ((Span) (n) *1000)
+#define SPAN_SEC(n)   ((Span) (n) *1000 * 1000)
+#define SPAN_MIN(n)   (SPAN_SEC(n) * 60)
+#define SPAN_HOUR(n)  (SPAN_MIN(n) * 60)
+#define SPAN_DAY(n)   (SPAN_HOUR(n) * 24)
 
 /** A point on CLOCK_BOOTTIME in microseconds. 0 stands for "never": no program runs in a boot's first microsecond. */
 typedef struct Mono {
@@ -38,9 +38,9 @@ typedef struct Now {
         Wall wall;
 } Now;
 
-#define MONO_NEVER ((Mono) { 0 })
-#define MONO_INFINITE ((Mono) { INT64_MAX })
-#define WALL_NEVER ((Wall) { 0 })
+#define MONO_NEVER    ((Mono){ 0 })
+#define MONO_INFINITE ((Mono){ INT64_MAX })
+#define WALL_NEVER    ((Wall){ 0 })
 
 static inline int64_t clock_add_saturating(int64_t a, int64_t b) {
         int64_t sum = 0;
@@ -68,7 +68,7 @@ static inline bool wall_is_set(Wall t) {
 
 /** mono_add() - @t moved by @span; an infinite span leads to MONO_INFINITE */
 static inline Mono mono_add(Mono t, Span span) {
-        return (Mono) { clock_add_saturating(t.usec, span) };
+        return (Mono){ clock_add_saturating(t.usec, span) };
 }
 
 /** mono_since() - how long @earlier lies before @later; negative if it lies after it */
@@ -89,7 +89,7 @@ static inline Mono mono_max(Mono a, Mono b) {
 }
 
 static inline Wall wall_add(Wall t, Span span) {
-        return (Wall) { clock_add_saturating(t.usec, span) };
+        return (Wall){ clock_add_saturating(t.usec, span) };
 }
 
 static inline Span wall_since(Wall later, Wall earlier) {

@@ -30,7 +30,8 @@ typedef struct HelperCall HelperCall;
 
 /** What came back. Lent for the length of the callback. */
 typedef struct HelperAnswer {
-        /* 0; -ETIMEDOUT; -EBUSY; -ENXIO (name unknown); -EAGAIN (resolver or helper failed); negative errno of statvfs() */
+        /* 0; -ETIMEDOUT; -EBUSY; -ENXIO (name unknown); -EAGAIN (resolver or helper failed); -ENOMEM; or what
+         * statvfs() says, negative */
         int error;
         char addresses[HELPER_ADDRESSES_MAX][46]; /* numeric, as inet_ntop() writes them */
         unsigned n_addresses;

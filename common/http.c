@@ -236,16 +236,15 @@ DEFINE_CLEANUP(CURLU, http_url_free)
 
 static int http_url_get(CURLU *url, CURLUPart part, char *buffer, size_t n_buffer) {
         char *text = NULL;
-        int r = 0;
+        size_t n;
 
         if (curl_url_get(url, part, &text, CURLU_DEFAULT_PORT) != CURLUE_OK)
                 return -EINVAL;
-        if (strlen(text) < n_buffer)
-                (void) strcpy(buffer, text);
-        else
-                r = -EINVAL;
+        n = strlen(text) + 1;
+        if (n <= n_buffer)
+                (void) memcpy(buffer, text, n);
         curl_free(text);
-        return r;
+        return n <= n_buffer ? 0 : -EINVAL;
 }
 
 /* @ret_url: the normalized text, may be NULL */
@@ -306,7 +305,7 @@ static void http_host_remember(Http *http, const char *name, const HelperAnswer 
                                 host = &http->hosts[i];
         }
         *host = (HttpHost){ .n_addresses = answer->n_addresses, .resolved = now, .used = now };
-        (void) strcpy(host->name, name);
+        (void) memcpy(host->name, name, strlen(name) + 1);
         (void) memcpy(host->addresses, answer->addresses, sizeof(host->addresses));
 }
 
@@ -422,7 +421,10 @@ static void http_text_copy(char *to, size_t n_to, const char *text, size_t n) {
         while (n > 0 && strchr(" \t\r\n", text[n - 1]))
                 n--;
         for (i = 0; i < n && i < n_to - 1; i++)
-                to[i] = text[i] >= ' ' && text[i] <= '~' ? text[i] : '?';
+                if (text[i] >= ' ' && text[i] <= '~')
+                        to[i] = text[i];
+                else
+                        to[i] = '?';
         to[i] = 0;
 }
 

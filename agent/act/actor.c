@@ -26,12 +26,12 @@ struct Actor {
         Looker *looker;
         Prober *prober;
         EcsCall *confirming;
-        EcsCall *changing;         /* drain or undrain */
-        AutoScalingCall *scaling;  /* detach or verify */
+        EcsCall *changing;        /* drain or undrain */
+        AutoScalingCall *scaling; /* detach or verify */
         Repair *repairing;
         uint32_t tickets[EFFECT_TYPE_N];
 
-        Timer *refusing;           /* answers what could not be started */
+        Timer *refusing; /* answers what could not be started */
         Event refused;
 
         EcsCall *describing;
@@ -69,6 +69,16 @@ static void on_confirmed(const Confirmation *confirmation, const AwsAnswer *answ
         give_back(actor, EFFECT_CONFIRM, &event);
 }
 
+/* A look that got to its end has used every right to read. */
+static void note_whole_look(Actor *actor) {
+        static const char *const actions[] = { "DescribeClusters", "ListContainerInstances",
+                "DescribeContainerInstances", "DescribeAutoScalingInstances", "DescribeAutoScalingGroups",
+                "DescribeInstanceRefreshes", "DescribeScalingActivities" };
+
+        for (unsigned i = 0; i < ELEMENTSOF(actions); i++)
+                prober_note(actor->prober, actions[i], AWS_OK);
+}
+
 static void on_looked(const Look *look, const AwsAnswer *answer, void *userdata) {
         Actor *actor = userdata;
         Event event = { .type = EVENT_LOOKED, .look = *look };
@@ -76,6 +86,8 @@ static void on_looked(const Look *look, const AwsAnswer *answer, void *userdata)
         if (answer && look->action[0] != '\0') {
                 prober_note(actor->prober, look->action, answer->outcome);
                 report(actor, look->action, answer);
+        } else if (look->outcome == OUTCOME_OK && look->own.outcome == OUTCOME_OK && !look->share_decided) {
+                note_whole_look(actor);
         }
         give_back(actor, EFFECT_LOOK, &event);
 }
@@ -131,7 +143,7 @@ static void on_verified(const Verification *verification, const AwsAnswer *answe
 static void on_rights(const Rights *rights, void *userdata) {
         Actor *actor = userdata;
 
-        actor->answered(&(Event) { .type = EVENT_RIGHTS, .rights = *rights }, actor->userdata);
+        actor->answered(&(Event){ .type = EVENT_RIGHTS, .rights = *rights }, actor->userdata);
 }
 
 /* --- effects ----------------------------------------------------------------------------------------------------- */
@@ -156,7 +168,7 @@ static void forget(Actor *actor) {
 int actor_refuse(Actor *actor, const Effect *effect) {
         Event *event = &actor->refused;
 
-        *event = (Event) { .ticket = effect->ticket };
+        *event = (Event){ .ticket = effect->ticket };
         switch (effect->type) {
         case EFFECT_CONFIRM:
                 event->type = EVENT_CONFIRMED;
@@ -164,7 +176,7 @@ int actor_refuse(Actor *actor, const Effect *effect) {
                 break;
         case EFFECT_LOOK:
                 event->type = EVENT_LOOKED;
-                event->look = (Look) { .outcome = OUTCOME_UNAVAILABLE, .failed = LOOK_ECS };
+                event->look = (Look){ .outcome = OUTCOME_UNAVAILABLE, .failed = LOOK_ECS };
                 break;
         case EFFECT_REPAIR:
                 event->type = EVENT_REPAIRED;
@@ -187,8 +199,7 @@ int actor_refuse(Actor *actor, const Effect *effect) {
                 event->verified.outcome = OUTCOME_UNAVAILABLE;
                 break;
         case EFFECT_PROBE:
-        case EFFECT_FORGET:
-                return 0;
+        case EFFECT_FORGET: return 0;
         }
         return timer_arm(actor->refusing, MONO_NEVER);
 }
@@ -203,11 +214,11 @@ static int start(Actor *actor, const Effect *effect, const ActorContext *context
         case EFFECT_LOOK:
                 looker_stop(actor->looker);
                 return looker_start(actor->looker, target, context->policy, on_looked, actor);
-        case EFFECT_PROBE:
-                return prober_start(actor->prober, target);
+        case EFFECT_PROBE: return prober_start(actor->prober, target);
         case EFFECT_REPAIR:
                 actor->repairing = repair_free(actor->repairing);
-                return repair_start(&actor->repairing, actor->event, context->bus, context->unit, on_repaired, actor);
+                return repair_start(
+                        &actor->repairing, actor->event, context->bus, context->unit, on_repaired, actor);
         case EFFECT_DRAIN:
                 actor->changing = ecs_call_free(actor->changing);
                 return ecs_drain(actor->aws, target, context->policy->drain, context->now, on_drained, actor,
@@ -221,11 +232,9 @@ static int start(Actor *actor, const Effect *effect, const ActorContext *context
                 return autoscaling_detach(actor->aws, target, on_detached, actor, &actor->scaling);
         case EFFECT_VERIFY:
                 actor->scaling = autoscaling_call_free(actor->scaling);
-                return autoscaling_verify(actor->aws, target, context->record->detach_sent, on_verified, actor,
-                        &actor->scaling);
-        case EFFECT_FORGET:
-                forget(actor);
-                return 0;
+                return autoscaling_verify(actor->aws, target, context->record->detach_sent, on_verified,
+                        actor, &actor->scaling);
+        case EFFECT_FORGET: forget(actor); return 0;
         }
         return 0;
 }
@@ -244,7 +253,8 @@ static void try_describe(Actor *actor);
 static void try_find(Actor *actor);
 
 static void arm_again(Timer *timer, sd_event *event, unsigned tries) {
-        (void) timer_arm(timer, mono_add(loop_now(event).mono, backoff_next(&patience, tries, loop_random())));
+        (void) timer_arm(
+                timer, mono_add(loop_now(event).mono, backoff_next(&patience, tries, loop_random())));
 }
 
 static void on_described(Outcome outcome, const AwsAnswer *answer, void *userdata) {
@@ -281,8 +291,8 @@ int actor_describe(Actor *actor, const Target *target, const char *action, const
         return 0;
 }
 
-static void on_found(Outcome outcome, const char *group, Lifecycle lifecycle, const AwsAnswer *answer,
-        void *userdata) {
+static void on_found(
+        Outcome outcome, const char *group, Lifecycle lifecycle, const AwsAnswer *answer, void *userdata) {
         Actor *actor = userdata;
 
         prober_note(actor->prober, "DescribeAutoScalingInstances", answer->outcome);
@@ -348,7 +358,8 @@ int actor_new(Actor **ret, sd_event *event, const ActorOptions *options) {
         r = timer_new(&actor->refusing, event, "actor-refusing", SPAN_MSEC(10), on_refusing, actor);
         if (r < 0)
                 return r;
-        r = timer_new(&actor->describe_again, event, "actor-describe", SPAN_SEC(1), on_describe_again, actor);
+        r = timer_new(
+                &actor->describe_again, event, "actor-describe", SPAN_SEC(1), on_describe_again, actor);
         if (r < 0)
                 return r;
         r = timer_new(&actor->find_again, event, "actor-find", SPAN_SEC(1), on_find_again, actor);

@@ -22,7 +22,7 @@ typedef void (*ActorAnswered)(const Event *event, void *userdata);
 typedef void (*ActorCalled)(const char *action, const AwsAnswer *answer, void *userdata);
 
 typedef struct ActorOptions {
-        Aws *aws;               /* borrowed, as the next one */
+        Aws *aws; /* borrowed, as the next one */
         Imds *imds;
         ActorAnswered answered;
         ActorCalled called;
@@ -38,9 +38,9 @@ typedef struct ActorContext {
         const Target *target;
         const Policy *policy;
         const Record *record;
-        sd_bus *bus;            /* NULL: none */
-        const char *unit;       /* to restart */
-        Wall now;               /* corrected by the services' clock */
+        sd_bus *bus;      /* NULL: none */
+        const char *unit; /* to restart */
+        Wall now;         /* corrected by the services' clock */
 } ActorContext;
 
 /** actor_do() - start @effect. What cannot even be started is answered from the loop like any other failure. */
@@ -52,7 +52,8 @@ int actor_refuse(Actor *actor, const Effect *effect);
 int actor_describe(Actor *actor, const Target *target, const char *action, const char *hold);
 
 /** actor_find_group() - ask once which group we are in; @found: from the loop, "" for none; tried again until answered */
-int actor_find_group(Actor *actor, const Target *target, void (*found)(const char *group, Lifecycle lifecycle, void *userdata));
+int actor_find_group(Actor *actor, const Target *target,
+        void (*found)(const char *group, Lifecycle lifecycle, void *userdata));
 
 const Rights *actor_rights(const Actor *actor);
 /** actor_note() - another part has made a call: learn about our rights from it */

@@ -13,11 +13,11 @@
 #include "common/json.h"
 #include "common/parse.h"
 
-#define BODY_MAX   4096
-#define REASON_MAX 256
+#define SCALING_CALL_BODY_MAX 4096
+#define SCALING_REASON_MAX    256
 
 /* The core's clock and the service's may differ by what signatures tolerate. */
-#define CLOCK_SLACK SPAN_MIN(5)
+#define SCALING_CLOCK_SLACK SPAN_MIN(5)
 
 struct AutoScalingCall {
         Aws *aws;
@@ -32,11 +32,11 @@ struct AutoScalingCall {
 
 /* -- the pure part -------------------------------------------------------------------------------------- */
 
-static bool is_hex(char c) {
+static bool is_id_hex(char c) {
         return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
 }
 
-static bool is_word(char c) {
+static bool is_id_word(char c) {
         return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-';
 }
 
@@ -45,9 +45,9 @@ static void find_instance_id(const char *text, char ret[static 64]) {
         for (const char *p = text; (p = strstr(p, "i-")); p += 2) {
                 size_t n = 2;
 
-                while (is_hex(p[n]))
+                while (is_id_hex(p[n]))
                         n++;
-                if ((p > text && is_word(p[-1])) || is_word(p[n]) || n <= 2 || n >= 64)
+                if ((p > text && is_id_word(p[-1])) || is_id_word(p[n]) || n <= 2 || n >= 64)
                         continue;
                 memcpy(ret, p, n);
                 ret[n] = '\0';
@@ -60,7 +60,7 @@ static void find_instance_id(const char *text, char ret[static 64]) {
  * Why an instance was terminated: what follows "out of service in response to", up to the end of that sentence. The
  * sentences before it may quote names that users gave their alarms, such as "health check".
  */
-static void find_reason(const char *cause, char ret[static REASON_MAX]) {
+static void find_reason(const char *cause, char ret[static SCALING_REASON_MAX]) {
         static const char phrase[] = "out of service in response to";
         const char *start = strcasestr(cause, phrase), *end = NULL;
         size_t n;
@@ -68,8 +68,8 @@ static void find_reason(const char *cause, char ret[static REASON_MAX]) {
         start = start ? start + strlen(phrase) : cause;
         end = strstr(start, ". ");
         n = end ? (size_t) (end - start) : strlen(start);
-        if (n >= REASON_MAX)
-                n = REASON_MAX - 1;
+        if (n >= SCALING_REASON_MAX)
+                n = SCALING_REASON_MAX - 1;
         memcpy(ret, start, n);
         ret[n] = '\0';
 }
@@ -107,7 +107,7 @@ int autoscaling_read_activity(
         const XmlNode *member, Removal *removal, char *instance_id, Wall *start, bool *scaling_in) {
         const char *description = xml_text(member, "Description"), *cause = xml_text(member, "Cause");
         const char *time = xml_text(member, "StartTime"), *status = xml_text(member, "StatusCode");
-        char reason[REASON_MAX];
+        char reason[SCALING_REASON_MAX];
         bool failed, over;
         Wall started;
 
@@ -213,7 +213,7 @@ static int send_query(
 static int send_instances(AutoScalingCall *call, AwsDone answered) {
         _cleanup_(json_writer_done) JsonWriter body = {};
 
-        json_writer_init(&body, BODY_MAX);
+        json_writer_init(&body, SCALING_CALL_BODY_MAX);
         aws_query_append(&body, "InstanceIds.member.1", call->target.instance_id);
         return send_query(call, "DescribeAutoScalingInstances", false, &body, answered);
 }
@@ -221,7 +221,7 @@ static int send_instances(AutoScalingCall *call, AwsDone answered) {
 static int send_detach(AutoScalingCall *call, AwsDone answered) {
         _cleanup_(json_writer_done) JsonWriter body = {};
 
-        json_writer_init(&body, BODY_MAX);
+        json_writer_init(&body, SCALING_CALL_BODY_MAX);
         aws_query_append(&body, "InstanceIds.member.1", call->target.instance_id);
         aws_query_append(&body, "AutoScalingGroupName", call->target.group);
         aws_query_append(&body, "ShouldDecrementDesiredCapacity", "false");
@@ -232,7 +232,7 @@ static int send_activities(AutoScalingCall *call, AwsDone answered) {
         _cleanup_(json_writer_done) JsonWriter body = {};
         char time[FORMAT_TIME_MAX];
 
-        json_writer_init(&body, BODY_MAX);
+        json_writer_init(&body, SCALING_CALL_BODY_MAX);
         aws_query_append(&body, "AutoScalingGroupName", call->target.group);
         aws_query_append(&body, "Filters.member.1.Name", "StartTimeLowerBound");
         aws_query_append(&body, "Filters.member.1.Values.member.1", format_rfc3339(time, call->since));
@@ -242,7 +242,7 @@ static int send_activities(AutoScalingCall *call, AwsDone answered) {
 
 /* -- the three calls ------------------------------------------------------------------------------------ */
 
-static int call_new(AutoScalingCall **ret, Aws *aws, const Target *target, void *userdata) {
+static int autoscaling_call_new(AutoScalingCall **ret, Aws *aws, const Target *target, void *userdata) {
         AutoScalingCall *call = calloc(1, sizeof(*call));
 
         if (!call)
@@ -277,7 +277,7 @@ int autoscaling_find(
         _cleanup_(autoscaling_call_freep) AutoScalingCall *call = NULL;
         int r;
 
-        r = call_new(&call, aws, target, userdata);
+        r = autoscaling_call_new(&call, aws, target, userdata);
         if (r < 0)
                 return r;
         call->found = done;
@@ -300,7 +300,7 @@ int autoscaling_detach(
         _cleanup_(autoscaling_call_freep) AutoScalingCall *call = NULL;
         int r;
 
-        r = call_new(&call, aws, target, userdata);
+        r = autoscaling_call_new(&call, aws, target, userdata);
         if (r < 0)
                 return r;
         call->detached = done;
@@ -355,11 +355,11 @@ int autoscaling_verify(Aws *aws, const Target *target, Wall since, AutoScalingVe
         _cleanup_(autoscaling_call_freep) AutoScalingCall *call = NULL;
         int r;
 
-        r = call_new(&call, aws, target, userdata);
+        r = autoscaling_call_new(&call, aws, target, userdata);
         if (r < 0)
                 return r;
         call->verified = done;
-        call->since = wall_add(aws_wall(aws, since), -CLOCK_SLACK);
+        call->since = wall_add(aws_wall(aws, since), -SCALING_CLOCK_SLACK);
         r = send_instances(call, verify_membership);
         if (r < 0)
                 return r;

@@ -30,6 +30,7 @@ int autoscaling_detach(Aws *aws, const Target *target, AutoScalingDetached done,
 /**
  * autoscaling_verify() - read what has become of us: DescribeAutoScalingInstances, and if that still says InService,
  * the activities since @since for one that tells of our detachment
+ * @since: by our own clock, as the core's record has it; corrected in here
  */
 int autoscaling_verify(Aws *aws, const Target *target, Wall since, AutoScalingVerified done, void *userdata,
         AutoScalingCall **ret);

@@ -12,11 +12,11 @@
 #include "common/json.h"
 #include "common/parse.h"
 
-#define BODY_MAX 8192
-#define MARK     "removing"
+#define ECS_CALL_BODY_MAX 8192
+#define ECS_MARK          "removing"
 
 /* Tags, resources and attributes of one instance are some 10 KB; an answer of the default maximum is no use to us. */
-#define ANSWER_MAX ((size_t) 256 * 1024)
+#define ECS_CALL_ANSWER_MAX ((size_t) 256 * 1024)
 
 struct EcsCall {
         Aws *aws;
@@ -45,7 +45,7 @@ Outcome ecs_outcome(const AwsAnswer *answer, bool change) {
         return OUTCOME_BLIND;
 }
 
-static ControlStatus status_from_string(const char *text) {
+static ControlStatus control_status_from_string(const char *text) {
         static const struct {
                 const char *text;
                 ControlStatus status;
@@ -64,7 +64,7 @@ static ControlStatus status_from_string(const char *text) {
         return CONTROL_UNKNOWN;
 }
 
-static bool is_updating(const char *status) {
+static bool ecs_is_updating(const char *status) {
         static const char *const names[] = { "PENDING", "STAGING", "STAGED", "UPDATING" };
 
         for (size_t i = 0; i < ELEMENTSOF(names); i++)
@@ -85,9 +85,9 @@ bool ecs_read_mark(const cJSON *instance, Wall *ret) {
                         strcmp(name, ECS_ATTRIBUTE_INCIDENT) != 0)
                         continue;
                 if (json_get_string(attribute, "value", &value) < 0 ||
-                        strncmp(value, MARK, strlen(MARK)) != 0)
+                        strncmp(value, ECS_MARK, strlen(ECS_MARK)) != 0)
                         return false;
-                value += strlen(MARK);
+                value += strlen(ECS_MARK);
                 /* One character sets the time apart, whichever it is. */
                 if (*value && parse_rfc3339(value + 1, strlen(value + 1), &since) < 0)
                         since = WALL_NEVER;
@@ -109,12 +109,12 @@ int ecs_read_confirmation(const cJSON *instance, Confirmation *ret) {
         if (r < 0 && r != -ENOENT)
                 return -EBADMSG;
         if (r >= 0)
-                confirmation.status = status_from_string(text);
+                confirmation.status = control_status_from_string(text);
         r = json_get_string(instance, "agentUpdateStatus", &text);
         if (r < 0 && r != -ENOENT)
                 return -EBADMSG;
         if (r >= 0)
-                confirmation.updating = is_updating(text);
+                confirmation.updating = ecs_is_updating(text);
         confirmation.marked = ecs_read_mark(instance, &since);
 
         *ret = confirmation;
@@ -164,7 +164,7 @@ static Outcome read_updated(const AwsAnswer *answer) {
 /* -- requests ------------------------------------------------------------------------------------------- */
 
 static void body_begin(JsonWriter *body, const Target *target) {
-        json_writer_init(body, BODY_MAX);
+        json_writer_init(body, ECS_CALL_BODY_MAX);
         json_begin_object(body, NULL);
         json_string(body, "cluster", target->cluster);
 }
@@ -199,7 +199,7 @@ static int ecs_send(EcsCall *call, const char *action, JsonWriter *body, AwsDone
                         .action = action,
                         .body = body->text,
                         .n_body = body->n,
-                        .max_answer = ANSWER_MAX },
+                        .max_answer = ECS_CALL_ANSWER_MAX },
                 answered, call, &step);
         if (r < 0)
                 return r;
@@ -251,7 +251,7 @@ static int send_delete(EcsCall *call, const char *name, AwsDone answered) {
 }
 
 /** A later step could not be sent for want of memory or the like: nothing of it has happened. */
-static void done_unsent(EcsCall *call, int error) {
+static void ecs_unsent(EcsCall *call, int error) {
         AwsAnswer answer = { .outcome = AWS_UNAVAILABLE };
 
         (void) snprintf(
@@ -261,7 +261,7 @@ static void done_unsent(EcsCall *call, int error) {
 
 /* -- the four calls ------------------------------------------------------------------------------------- */
 
-static int call_new(EcsCall **ret, Aws *aws, const Target *target, void *userdata) {
+static int ecs_call_new(EcsCall **ret, Aws *aws, const Target *target, void *userdata) {
         EcsCall *call = calloc(1, sizeof(*call));
 
         if (!call)
@@ -293,7 +293,7 @@ int ecs_confirm(Aws *aws, const Target *target, EcsConfirmed done, void *userdat
         _cleanup_(ecs_call_freep) EcsCall *call = NULL;
         int r;
 
-        r = call_new(&call, aws, target, userdata);
+        r = ecs_call_new(&call, aws, target, userdata);
         if (r < 0)
                 return r;
         call->confirmed = done;
@@ -323,7 +323,7 @@ static void describe_put(const AwsAnswer *answer, void *userdata) {
         }
         r = send_delete(call, ECS_ATTRIBUTE_HOLD, change_answered);
         if (r < 0)
-                done_unsent(call, r);
+                ecs_unsent(call, r);
 }
 
 int ecs_describe(Aws *aws, const Target *target, const char *action, const char *hold, EcsDone done,
@@ -331,7 +331,7 @@ int ecs_describe(Aws *aws, const Target *target, const char *action, const char 
         _cleanup_(ecs_call_freep) EcsCall *call = NULL;
         int r;
 
-        r = call_new(&call, aws, target, userdata);
+        r = ecs_call_new(&call, aws, target, userdata);
         if (r < 0)
                 return r;
         call->done = done;
@@ -366,22 +366,21 @@ static void drain_marked(const AwsAnswer *answer, void *userdata) {
         }
         r = send_status(call, "DRAINING", drain_updated);
         if (r < 0)
-                done_unsent(call, r);
+                ecs_unsent(call, r);
 }
 
 int ecs_drain(
         Aws *aws, const Target *target, bool drain, Wall now, EcsDone done, void *userdata, EcsCall **ret) {
         _cleanup_(ecs_call_freep) EcsCall *call = NULL;
-        char time[FORMAT_TIME_MAX], mark[sizeof(MARK) + FORMAT_TIME_MAX];
+        char time[FORMAT_TIME_MAX], mark[sizeof(ECS_MARK) + FORMAT_TIME_MAX];
         int r;
 
-        r = call_new(&call, aws, target, userdata);
+        r = ecs_call_new(&call, aws, target, userdata);
         if (r < 0)
                 return r;
         call->done = done;
         call->drain = drain;
-        /* Other hosts compare it with their own: by the services' clock. */
-        (void) snprintf(mark, sizeof(mark), MARK " %s", format_rfc3339(time, aws_wall(aws, now)));
+        (void) snprintf(mark, sizeof(mark), ECS_MARK " %s", format_rfc3339(time, now));
         r = send_put(call, ECS_ATTRIBUTE_INCIDENT, mark, NULL, NULL, drain_marked);
         if (r < 0)
                 return r;
@@ -402,7 +401,7 @@ static void undrain_updated(const AwsAnswer *answer, void *userdata) {
         }
         r = send_delete(call, ECS_ATTRIBUTE_INCIDENT, change_answered);
         if (r < 0)
-                done_unsent(call, r);
+                ecs_unsent(call, r);
 }
 
 static void undrain_read(const AwsAnswer *answer, void *userdata) {
@@ -427,14 +426,14 @@ static void undrain_read(const AwsAnswer *answer, void *userdata) {
                 return;
         }
         if (r < 0)
-                done_unsent(call, r);
+                ecs_unsent(call, r);
 }
 
 int ecs_undrain(Aws *aws, const Target *target, EcsDone done, void *userdata, EcsCall **ret) {
         _cleanup_(ecs_call_freep) EcsCall *call = NULL;
         int r;
 
-        r = call_new(&call, aws, target, userdata);
+        r = ecs_call_new(&call, aws, target, userdata);
         if (r < 0)
                 return r;
         call->done = done;

@@ -27,7 +27,7 @@ int ecs_describe(Aws *aws, const Target *target, const char *action, const char 
 
 /**
  * ecs_drain() - PutAttributes incident=removing @now; then, if @drain, UpdateContainerInstancesState DRAINING
- * @now: by our own clock; written down by the services' clock, see aws_wall()
+ * @now: by the services' clock, aws_wall(): other hosts compare it with their own
  *
  * OUTCOME_OK: both have happened. Another outcome: the drain has not happened, or (OUTCOME_LOST) may have. The mark may
  * stand in every case.

@@ -14,51 +14,52 @@
 #include "common/file.h"
 #include "common/parse.h"
 
-#define VERSION_LINE  "ecs-health-agent-journal 1\n"
-#define HASH_KEY      "sha256 "
-#define HASH_HEX      64
-#define HASH_LINE_MAX (sizeof(HASH_KEY) - 1 + HASH_HEX + 1)
+#define JOURNAL_VERSION_LINE  "ecs-health-agent-journal 1\n"
+#define JOURNAL_HASH_KEY      "sha256 "
+#define JOURNAL_HASH_HEX      64
+#define JOURNAL_HASH_LINE_MAX (sizeof(JOURNAL_HASH_KEY) - 1 + JOURNAL_HASH_HEX + 1)
 
-typedef enum FieldType {
-        FIELD_U64,
-        FIELD_U32,
-        FIELD_WALL, /* microseconds since 1970 */
-        FIELD_BOOL,
-        FIELD_TEXT,
-} FieldType;
+typedef enum JournalFieldType {
+        JOURNAL_FIELD_U64,
+        JOURNAL_FIELD_U32,
+        JOURNAL_FIELD_WALL, /* microseconds since 1970 */
+        JOURNAL_FIELD_BOOL,
+        JOURNAL_FIELD_TEXT,
+} JournalFieldType;
 
-typedef struct Field {
+typedef struct JournalField {
         const char *key;
-        FieldType type;
+        JournalFieldType type;
         size_t offset;
         uint64_t max; /* of a number; size of a text's buffer */
-} Field;
+} JournalField;
 
-#define NUMBER(key, type, member, max)                                                                      \
+#define JOURNAL_NUMBER(key, type, member, max)                                                              \
         { key, type, offsetof(JournalEntry, member), max }
-#define TEXT(key, member)                                                                                   \
-        { key, FIELD_TEXT, offsetof(JournalEntry, member), sizeof(((JournalEntry *) NULL)->member) }
+#define JOURNAL_TEXT(key, member)                                                                           \
+        { key, JOURNAL_FIELD_TEXT, offsetof(JournalEntry, member), sizeof(((JournalEntry *) NULL)->member) }
 
 /* clang-format off */
-static const Field fields[] = {
-        NUMBER("sequence", FIELD_U64, sequence, UINT64_MAX - 1), /* so that one more can be counted */
-        TEXT("instance", target.instance_id),
-        TEXT("cluster", target.cluster),
-        TEXT("arn", target.arn),
-        TEXT("zone", target.zone),
-        TEXT("group", target.group),
-        TEXT("boot", boot_id),
-        NUMBER("answered", FIELD_BOOL, answered_this_boot, 1),
-        NUMBER("incident", FIELD_U64, record.incident, UINT64_MAX - 1),
-        NUMBER("stage", FIELD_U32, record.stage, STAGE_N - 1),
-        NUMBER("cause", FIELD_U32, record.cause, CAUSE_N - 1),
-        NUMBER("opened", FIELD_WALL, record.opened, INT64_MAX),
-        NUMBER("changed", FIELD_WALL, record.changed, INT64_MAX),
-        NUMBER("closed", FIELD_WALL, record.closed, INT64_MAX),
-        NUMBER("repaired", FIELD_WALL, record.repaired, INT64_MAX),
-        NUMBER("detach_sent", FIELD_WALL, record.detach_sent, INT64_MAX),
-        NUMBER("drained", FIELD_BOOL, record.drained, 1),
-        NUMBER("marked", FIELD_BOOL, record.marked, 1),
+static const JournalField journal_fields[] = {
+        JOURNAL_NUMBER("sequence", JOURNAL_FIELD_U64, sequence, UINT64_MAX - 1), /* one more can be counted */
+        JOURNAL_TEXT("instance", target.instance_id),
+        JOURNAL_TEXT("cluster", target.cluster),
+        JOURNAL_TEXT("arn", target.arn),
+        JOURNAL_TEXT("zone", target.zone),
+        JOURNAL_TEXT("group", target.group),
+        JOURNAL_TEXT("boot", boot_id),
+        JOURNAL_NUMBER("answered", JOURNAL_FIELD_BOOL, answered_this_boot, 1),
+        JOURNAL_NUMBER("incident", JOURNAL_FIELD_U64, record.incident, UINT64_MAX - 1),
+        JOURNAL_NUMBER("stage", JOURNAL_FIELD_U32, record.stage, STAGE_N - 1),
+        JOURNAL_NUMBER("cause", JOURNAL_FIELD_U32, record.cause, CAUSE_N - 1),
+        JOURNAL_NUMBER("opened", JOURNAL_FIELD_WALL, record.opened, INT64_MAX),
+        JOURNAL_NUMBER("changed", JOURNAL_FIELD_WALL, record.changed, INT64_MAX),
+        JOURNAL_NUMBER("closed", JOURNAL_FIELD_WALL, record.closed, INT64_MAX),
+        JOURNAL_NUMBER("repaired", JOURNAL_FIELD_WALL, record.repaired, INT64_MAX),
+        JOURNAL_NUMBER("detach_sent", JOURNAL_FIELD_WALL, record.detach_sent, INT64_MAX),
+        JOURNAL_NUMBER("drained", JOURNAL_FIELD_BOOL, record.drained, 1),
+        JOURNAL_NUMBER("marked", JOURNAL_FIELD_BOOL, record.marked, 1),
+        JOURNAL_NUMBER("acted", JOURNAL_FIELD_BOOL, record.acted, 1),
 };
 /* clang-format on */
 
@@ -70,40 +71,41 @@ struct Journal {
 
 /* Text */
 
-static void *member_of(const JournalEntry *entry, const Field *field) {
+static void *member_of(const JournalEntry *entry, const JournalField *field) {
         return (char *) entry + field->offset;
 }
 
-static uint64_t number_get(const JournalEntry *entry, const Field *field) {
+static uint64_t field_get(const JournalEntry *entry, const JournalField *field) {
         const void *member = member_of(entry, field);
 
         switch (field->type) {
-        case FIELD_U64: return *(const uint64_t *) member;
-        case FIELD_U32: return *(const uint32_t *) member;
-        case FIELD_WALL: return (uint64_t) ((const Wall *) member)->usec;
-        case FIELD_BOOL: return *(const bool *) member;
-        case FIELD_TEXT: break;
+        case JOURNAL_FIELD_U64: return *(const uint64_t *) member;
+        case JOURNAL_FIELD_U32: return *(const uint32_t *) member;
+        case JOURNAL_FIELD_WALL: return (uint64_t) ((const Wall *) member)->usec;
+        case JOURNAL_FIELD_BOOL: return *(const bool *) member;
+        case JOURNAL_FIELD_TEXT: break;
         }
         return 0;
 }
 
-static void number_set(JournalEntry *entry, const Field *field, uint64_t value) {
+static void field_set(JournalEntry *entry, const JournalField *field, uint64_t value) {
         void *member = member_of(entry, field);
 
         switch (field->type) {
-        case FIELD_U64: *(uint64_t *) member = value; break;
-        case FIELD_U32: *(uint32_t *) member = (uint32_t) value; break;
-        case FIELD_WALL: ((Wall *) member)->usec = (int64_t) value; break;
-        case FIELD_BOOL: *(bool *) member = value > 0; break;
-        case FIELD_TEXT: break;
+        case JOURNAL_FIELD_U64: *(uint64_t *) member = value; break;
+        case JOURNAL_FIELD_U32: *(uint32_t *) member = (uint32_t) value; break;
+        case JOURNAL_FIELD_WALL: ((Wall *) member)->usec = (int64_t) value; break;
+        case JOURNAL_FIELD_BOOL: *(bool *) member = value > 0; break;
+        case JOURNAL_FIELD_TEXT: break;
         }
 }
 
-static int hash(const char *text, size_t n, char hex[static HASH_HEX + 1]) {
+static int text_hash(const char *text, size_t n, char hex[static JOURNAL_HASH_HEX + 1]) {
         unsigned char digest[EVP_MAX_MD_SIZE];
         unsigned n_digest = 0;
 
-        if (EVP_Digest(text, n, digest, &n_digest, EVP_sha256(), NULL) != 1 || n_digest * 2 != HASH_HEX)
+        if (EVP_Digest(text, n, digest, &n_digest, EVP_sha256(), NULL) != 1 ||
+                n_digest * 2 != JOURNAL_HASH_HEX)
                 return -EIO;
         for (size_t i = 0; i < n_digest; i++)
                 (void) snprintf(hex + 2 * i, 3, "%02x", digest[i]);
@@ -111,12 +113,12 @@ static int hash(const char *text, size_t n, char hex[static HASH_HEX + 1]) {
 }
 
 /** A buffer being filled; too much shows as n >= size. */
-typedef struct Output {
+typedef struct JournalText {
         char *buffer;
         size_t n, size;
-} Output;
+} JournalText;
 
-static void put(Output *output, const char *text, size_t n) {
+static void text_put(JournalText *output, const char *text, size_t n) {
         if (n < output->size - output->n)
                 memcpy(output->buffer + output->n, text, n);
         else
@@ -125,54 +127,55 @@ static void put(Output *output, const char *text, size_t n) {
 }
 
 /* A group's name may hold line breaks: control characters and '%' are written as %XX. */
-static void put_text(Output *output, const char *text) {
+static void text_put_escaped(JournalText *output, const char *text) {
         for (; *text; text++) {
                 unsigned char c = (unsigned char) *text;
                 char escaped[4];
 
                 if (c >= ' ' && c != 0x7f && c != '%') {
-                        put(output, text, 1);
+                        text_put(output, text, 1);
                         continue;
                 }
                 (void) snprintf(escaped, sizeof(escaped), "%%%02X", c);
-                put(output, escaped, 3);
+                text_put(output, escaped, 3);
         }
 }
 
-static void put_field(Output *output, const JournalEntry *entry, const Field *field) {
+static void text_put_field(JournalText *output, const JournalEntry *entry, const JournalField *field) {
         char number[24];
 
-        put(output, field->key, strlen(field->key));
-        put(output, " ", 1);
-        if (field->type == FIELD_TEXT) {
-                put_text(output, member_of(entry, field));
+        text_put(output, field->key, strlen(field->key));
+        text_put(output, " ", 1);
+        if (field->type == JOURNAL_FIELD_TEXT) {
+                text_put_escaped(output, member_of(entry, field));
         } else {
-                (void) snprintf(number, sizeof(number), "%" PRIu64, number_get(entry, field));
-                put(output, number, strlen(number));
+                (void) snprintf(number, sizeof(number), "%" PRIu64, field_get(entry, field));
+                text_put(output, number, strlen(number));
         }
-        put(output, "\n", 1);
+        text_put(output, "\n", 1);
 }
 
 int journal_format(const JournalEntry *entry, char *buffer, size_t n_buffer, size_t *ret_n) {
-        Output output = { .buffer = buffer, .size = n_buffer };
-        char hex[HASH_HEX + 1];
+        JournalText output = { .buffer = buffer, .size = n_buffer };
+        char hex[JOURNAL_HASH_HEX + 1];
         int r;
 
-        put(&output, VERSION_LINE, strlen(VERSION_LINE));
-        for (size_t i = 0; i < ELEMENTSOF(fields); i++) {
+        text_put(&output, JOURNAL_VERSION_LINE, strlen(JOURNAL_VERSION_LINE));
+        for (size_t i = 0; i < ELEMENTSOF(journal_fields); i++) {
                 /* What could not be read back must not be written over what can. */
-                if (fields[i].type != FIELD_TEXT && number_get(entry, &fields[i]) > fields[i].max)
+                if (journal_fields[i].type != JOURNAL_FIELD_TEXT &&
+                        field_get(entry, &journal_fields[i]) > journal_fields[i].max)
                         return -EINVAL;
-                put_field(&output, entry, &fields[i]);
+                text_put_field(&output, entry, &journal_fields[i]);
         }
         if (output.n >= output.size)
                 return -E2BIG;
-        r = hash(buffer, output.n, hex);
+        r = text_hash(buffer, output.n, hex);
         if (r < 0)
                 return r;
-        put(&output, HASH_KEY, strlen(HASH_KEY));
-        put(&output, hex, HASH_HEX);
-        put(&output, "\n", 1);
+        text_put(&output, JOURNAL_HASH_KEY, strlen(JOURNAL_HASH_KEY));
+        text_put(&output, hex, JOURNAL_HASH_HEX);
+        text_put(&output, "\n", 1);
         if (output.n >= output.size)
                 return -E2BIG;
 
@@ -180,11 +183,11 @@ int journal_format(const JournalEntry *entry, char *buffer, size_t n_buffer, siz
         return 0;
 }
 
-static int hex_digit(char c) {
+static int journal_hex_digit(char c) {
         return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-static int read_text(const char *value, char *buffer, size_t size) {
+static int journal_read_text(const char *value, char *buffer, size_t size) {
         size_t n = 0;
 
         for (; *value; value++) {
@@ -192,8 +195,8 @@ static int read_text(const char *value, char *buffer, size_t size) {
                 char c = *value;
 
                 if (c == '%') {
-                        high = hex_digit(value[1]);
-                        low = high < 0 ? -1 : hex_digit(value[2]);
+                        high = journal_hex_digit(value[1]);
+                        low = high < 0 ? -1 : journal_hex_digit(value[2]);
                         if (low < 0 || high + low == 0)
                                 return -EBADMSG;
                         c = (char) (high << 4 | low);
@@ -207,51 +210,51 @@ static int read_text(const char *value, char *buffer, size_t size) {
         return 0;
 }
 
-static int read_field(JournalEntry *entry, const Field *field, const char *value) {
+static int journal_read_field(JournalEntry *entry, const JournalField *field, const char *value) {
         uint64_t number = 0;
 
-        if (field->type == FIELD_TEXT)
-                return read_text(value, member_of(entry, field), field->max);
+        if (field->type == JOURNAL_FIELD_TEXT)
+                return journal_read_text(value, member_of(entry, field), field->max);
         if (parse_u64(value, &number) < 0 || number > field->max)
                 return -EBADMSG;
-        number_set(entry, field, number);
+        field_set(entry, field, number);
         return 0;
 }
 
 /* One line, NUL-terminated. A key that is not known is a later version's, and ignored. */
-static int read_line(JournalEntry *entry, char *line, uint64_t *seen) {
+static int journal_read_line(JournalEntry *entry, char *line, uint64_t *seen) {
         char *value = strchr(line, ' ');
 
         if (!value)
                 return -EBADMSG;
         *value++ = '\0';
-        for (size_t i = 0; i < ELEMENTSOF(fields); i++) {
-                if (strcmp(fields[i].key, line) != 0)
+        for (size_t i = 0; i < ELEMENTSOF(journal_fields); i++) {
+                if (strcmp(journal_fields[i].key, line) != 0)
                         continue;
                 if (*seen & UINT64_C(1) << i)
                         return -EBADMSG;
                 *seen |= UINT64_C(1) << i;
-                return read_field(entry, &fields[i], value);
+                return journal_read_field(entry, &journal_fields[i], value);
         }
         return 0;
 }
 
 /* The last line must be the hash of all before it. Return: bytes before it; -EBADMSG; -EIO. */
-static ssize_t check_hash(const char *text, size_t n) {
-        char hex[HASH_HEX + 1];
+static ssize_t journal_check_hash(const char *text, size_t n) {
+        char hex[JOURNAL_HASH_HEX + 1];
         size_t n_before;
         int r;
 
-        if (n > JOURNAL_TEXT_MAX || n < HASH_LINE_MAX + 1)
+        if (n > JOURNAL_TEXT_MAX || n < JOURNAL_HASH_LINE_MAX + 1)
                 return -EBADMSG;
-        n_before = n - HASH_LINE_MAX;
+        n_before = n - JOURNAL_HASH_LINE_MAX;
         if (text[n_before - 1] != '\n' || text[n - 1] != '\n' ||
-                memcmp(text + n_before, HASH_KEY, strlen(HASH_KEY)) != 0)
+                memcmp(text + n_before, JOURNAL_HASH_KEY, strlen(JOURNAL_HASH_KEY)) != 0)
                 return -EBADMSG;
-        r = hash(text, n_before, hex);
+        r = text_hash(text, n_before, hex);
         if (r < 0)
                 return r;
-        if (memcmp(text + n_before + strlen(HASH_KEY), hex, HASH_HEX) != 0)
+        if (memcmp(text + n_before + strlen(JOURNAL_HASH_KEY), hex, JOURNAL_HASH_HEX) != 0)
                 return -EBADMSG;
         return (ssize_t) n_before;
 }
@@ -263,21 +266,21 @@ int journal_parse(const char *text, size_t n, JournalEntry *ret) {
         ssize_t n_before;
         int r;
 
-        n_before = check_hash(text, n);
+        n_before = journal_check_hash(text, n);
         if (n_before < 0)
                 return (int) n_before;
-        if ((size_t) n_before < strlen(VERSION_LINE) ||
-                memcmp(text, VERSION_LINE, strlen(VERSION_LINE)) != 0 ||
+        if ((size_t) n_before < strlen(JOURNAL_VERSION_LINE) ||
+                memcmp(text, JOURNAL_VERSION_LINE, strlen(JOURNAL_VERSION_LINE)) != 0 ||
                 memchr(text, '\0', (size_t) n_before))
                 return -EBADMSG;
 
         memcpy(buffer, text, (size_t) n_before);
-        for (char *line = buffer + strlen(VERSION_LINE); line < buffer + n_before;) {
+        for (char *line = buffer + strlen(JOURNAL_VERSION_LINE); line < buffer + n_before;) {
                 char *end = memchr(line, '\n', (size_t) (buffer + n_before - line));
 
-                assert(end); /* check_hash() has seen the last one */
+                assert(end); /* journal_check_hash() has seen the last one */
                 *end = '\0';
-                r = read_line(&entry, line, &seen);
+                r = journal_read_line(&entry, line, &seen);
                 if (r < 0)
                         return r;
                 line = end + 1;

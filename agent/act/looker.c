@@ -25,21 +25,21 @@
 #include "common/loop.h"
 #include "common/parse.h"
 
-#define PAGE_MAX           100 /* of ListContainerInstances and DescribeContainerInstances */
-#define BATCH_MAX          50  /* of DescribeAutoScalingInstances */
-#define SCALING_CALLS_MAX  5   /* a second batch comes on top */
-#define ACTIVITY_PAGES_MAX 3   /* the limit of calls leaves two */
-#define REMOVED_MAX        512 /* instances that are told apart */
-#define ZONES_MAX          16
+#define LOOK_PAGE_MAX           100 /* of ListContainerInstances and DescribeContainerInstances */
+#define LOOK_BATCH_MAX          50  /* of DescribeAutoScalingInstances */
+#define LOOK_SCALING_CALLS_MAX  5   /* a second batch comes on top */
+#define LOOK_ACTIVITY_PAGES_MAX 3   /* the limit of calls leaves two */
+#define LOOK_REMOVED_MAX        512 /* instances that are told apart */
+#define LOOK_ZONES_MAX          16
 
 /* A page of 100 with their attributes and resources: some 10 KB each. */
-#define ECS_ANSWER_MAX   ((size_t) 4 * 1024 * 1024)
-#define ECS_BODY_MAX     ((size_t) 64 * 1024)
-#define SCALING_BODY_MAX ((size_t) 16 * 1024)
-#define TOKEN_MAX        8192
+#define LOOK_ECS_ANSWER_MAX   ((size_t) 4 * 1024 * 1024)
+#define LOOK_ECS_BODY_MAX     ((size_t) 64 * 1024)
+#define LOOK_SCALING_BODY_MAX ((size_t) 16 * 1024)
+#define LOOK_TOKEN_MAX        8192
 
 /* A peer that is marked and in no group may have left ours so lately that the activities do not show it yet. */
-#define ACTIVITY_LAG SPAN_MIN(5)
+#define LOOK_ACTIVITY_LAG SPAN_MIN(5)
 
 /** Ourselves (the first), or a disconnected container instance that counts at ECS. */
 typedef struct Peer {
@@ -80,12 +80,12 @@ struct Looker {
         uint32_t registered;    /* at ECS: ACTIVE and DRAINING */
         uint32_t not_described; /* disconnected, but there was no room to ask about them */
         uint32_t ghosts;        /* disconnected and surely no EC2 instance of a group */
-        Peer peers[PAGE_MAX];
+        Peer peers[LOOK_PAGE_MAX];
         unsigned n_peers, n_members_asked;
         char group[256], zone[64]; /* our own, as Auto Scaling says */
-        char zones[ZONES_MAX][64];
+        char zones[LOOK_ZONES_MAX][64];
         unsigned n_zones;
-        Removed removed[REMOVED_MAX];
+        Removed removed[LOOK_REMOVED_MAX];
         unsigned n_removed;
 };
 
@@ -130,7 +130,7 @@ static void look_ask(
                                 .action = action,
                                 .body = body->text,
                                 .n_body = body->n,
-                                .max_answer = service == AWS_ECS ? ECS_ANSWER_MAX : 0 },
+                                .max_answer = service == AWS_ECS ? LOOK_ECS_ANSWER_MAX : 0 },
                         answered, looker, &call);
         if (r < 0) {
                 look_end(looker, OUTCOME_UNAVAILABLE, NULL);
@@ -173,7 +173,7 @@ static void removed_add(Looker *looker, const char *id, Wall at) {
                                 looker->removed[i].at = at;
                         return;
                 }
-        if (looker->n_removed == REMOVED_MAX) {
+        if (looker->n_removed == LOOK_REMOVED_MAX) {
                 looker->look.ledger_full = true;
                 return;
         }
@@ -188,7 +188,7 @@ static void removed_add_marked(Looker *looker, Wall now) {
 
                 if (!peer->marked)
                         continue;
-                if (peer->ours || (!peer->in_group && wall_since(now, at) < ACTIVITY_LAG))
+                if (peer->ours || (!peer->in_group && wall_since(now, at) < LOOK_ACTIVITY_LAG))
                         removed_add(looker, peer->id, at);
         }
 }
@@ -235,7 +235,7 @@ static void activities_answered(const AwsAnswer *answer, void *userdata) {
         Looker *looker = userdata;
         const XmlNode *result = NULL, *list = NULL;
         const char *token = NULL;
-        unsigned calls_max = SCALING_CALLS_MAX + (looker->n_peers > BATCH_MAX);
+        unsigned calls_max = LOOK_SCALING_CALLS_MAX + (looker->n_peers > LOOK_BATCH_MAX);
         int r;
 
         if (!look_answered(looker, answer))
@@ -250,8 +250,8 @@ static void activities_answered(const AwsAnswer *answer, void *userdata) {
         token = xml_text(result, "NextToken");
         /* The newest come first: beyond the first that is too old there is nothing for us. */
         if (r == 0 && token && *token) {
-                if (looker->activity_pages < ACTIVITY_PAGES_MAX && looker->scaling_calls < calls_max &&
-                        strlen(token) < TOKEN_MAX) {
+                if (looker->activity_pages < LOOK_ACTIVITY_PAGES_MAX && looker->scaling_calls < calls_max &&
+                        strlen(token) < LOOK_TOKEN_MAX) {
                         ask_activities(looker, token);
                         return;
                 }
@@ -268,7 +268,7 @@ static void ask_activities(Looker *looker, const char *token) {
         /* All pages must ask for the same: the service refuses a token with other filters. */
         if (!token)
                 looker->since = wall_add(looker_wall(looker), -SPAN_DAY(1));
-        json_writer_init(&body, SCALING_BODY_MAX);
+        json_writer_init(&body, LOOK_SCALING_BODY_MAX);
         aws_query_append(&body, "AutoScalingGroupName", looker->group);
         aws_query_append(&body, "Filters.member.1.Name", "StartTimeLowerBound");
         aws_query_append(&body, "Filters.member.1.Values.member.1", format_rfc3339(time, looker->since));
@@ -311,7 +311,7 @@ static void refreshes_answered(const AwsAnswer *answer, void *userdata) {
 static void ask_refreshes(Looker *looker) {
         _cleanup_(json_writer_done) JsonWriter body = {};
 
-        json_writer_init(&body, SCALING_BODY_MAX);
+        json_writer_init(&body, LOOK_SCALING_BODY_MAX);
         aws_query_append(&body, "AutoScalingGroupName", looker->group);
         aws_query_append(&body, "MaxRecords", "10"); /* there is one at a time, and the newest come first */
         look_ask(looker, AWS_AUTO_SCALING, "DescribeInstanceRefreshes", &body, refreshes_answered);
@@ -323,7 +323,7 @@ static void zone_add(Looker *looker, const char *zone) {
         for (unsigned i = 0; i < looker->n_zones; i++)
                 if (strcmp(looker->zones[i], zone) == 0)
                         return;
-        if (*zone && looker->n_zones < ZONES_MAX)
+        if (*zone && looker->n_zones < LOOK_ZONES_MAX)
                 (void) snprintf(looker->zones[looker->n_zones++], sizeof(looker->zones[0]), "%s", zone);
 }
 
@@ -434,7 +434,7 @@ static void group_answered(const AwsAnswer *answer, void *userdata) {
 static void ask_group(Looker *looker) {
         _cleanup_(json_writer_done) JsonWriter body = {};
 
-        json_writer_init(&body, SCALING_BODY_MAX);
+        json_writer_init(&body, LOOK_SCALING_BODY_MAX);
         aws_query_append(&body, "AutoScalingGroupNames.member.1", looker->group);
         aws_query_append(&body, "IncludeInstances", "false");
         look_ask(looker, AWS_AUTO_SCALING, "DescribeAutoScalingGroups", &body, group_answered);
@@ -564,8 +564,8 @@ static void ask_members(Looker *looker) {
         _cleanup_(json_writer_done) JsonWriter body = {};
         char name[64];
 
-        json_writer_init(&body, SCALING_BODY_MAX);
-        for (unsigned i = 1; i <= BATCH_MAX && looker->n_members_asked < looker->n_peers; i++) {
+        json_writer_init(&body, LOOK_SCALING_BODY_MAX);
+        for (unsigned i = 1; i <= LOOK_BATCH_MAX && looker->n_members_asked < looker->n_peers; i++) {
                 (void) snprintf(name, sizeof(name), "InstanceIds.member.%u", i);
                 aws_query_append(&body, name, looker->peers[looker->n_members_asked++].id);
         }
@@ -629,7 +629,7 @@ static int read_instance(Looker *looker, const cJSON *instance) {
                         looker->ghosts++; /* registered twice: the instance counts once */
                         return 0;
                 }
-                if (looker->n_peers == PAGE_MAX)
+                if (looker->n_peers == LOOK_PAGE_MAX)
                         return -EBADMSG;
                 peer = &looker->peers[looker->n_peers++];
                 (void) snprintf(peer->id, sizeof(peer->id), "%s", id);
@@ -698,9 +698,9 @@ static void judge_instances(Looker *looker) {
         }
         /* There are at least so many; how many more is not worth a call for each hundred. */
         look->share_decided = true;
-        look->cluster.sick = PAGE_MAX;
-        look->cluster.members = looker->registered > PAGE_MAX ? looker->registered : PAGE_MAX;
-        count_connected(looker, PAGE_MAX - looker->peers[0].disconnected);
+        look->cluster.sick = LOOK_PAGE_MAX;
+        look->cluster.members = looker->registered > LOOK_PAGE_MAX ? looker->registered : LOOK_PAGE_MAX;
+        count_connected(looker, LOOK_PAGE_MAX - looker->peers[0].disconnected);
         look_end(looker, OUTCOME_OK, NULL);
 }
 
@@ -721,7 +721,7 @@ static void ask_instances(Looker *looker, const cJSON *arns) {
         const cJSON *arn = NULL;
         unsigned n = 1; /* the place of ourselves is kept */
 
-        json_writer_init(&body, ECS_BODY_MAX);
+        json_writer_init(&body, LOOK_ECS_BODY_MAX);
         json_begin_object(&body, NULL);
         json_string(&body, "cluster", looker->target.cluster);
         json_begin_array(&body, "containerInstances");
@@ -730,7 +730,7 @@ static void ask_instances(Looker *looker, const cJSON *arns) {
         cJSON_ArrayForEach(arn, arns) {
                 if (looker->look.more_than_a_page || is_own_arn(looker, arn->valuestring))
                         continue;
-                if (n == PAGE_MAX) {
+                if (n == LOOK_PAGE_MAX) {
                         looker->not_described++;
                         continue;
                 }
@@ -760,7 +760,7 @@ static void list_answered(const AwsAnswer *answer, void *userdata) {
         if (!look_answered(looker, answer))
                 return;
         if (json_get_array(answer->json, "containerInstanceArns", &arns) < 0 || !are_strings(arns) ||
-                cJSON_GetArraySize(arns) > PAGE_MAX) {
+                cJSON_GetArraySize(arns) > LOOK_PAGE_MAX) {
                 look_blind(looker, answer);
                 return;
         }
@@ -775,11 +775,11 @@ static void list_answered(const AwsAnswer *answer, void *userdata) {
 static void ask_list(Looker *looker) {
         _cleanup_(json_writer_done) JsonWriter body = {};
 
-        json_writer_init(&body, ECS_BODY_MAX);
+        json_writer_init(&body, LOOK_ECS_BODY_MAX);
         json_begin_object(&body, NULL);
         json_string(&body, "cluster", looker->target.cluster);
         json_string(&body, "filter", "agentConnected==false");
-        json_i64(&body, "maxResults", PAGE_MAX);
+        json_i64(&body, "maxResults", LOOK_PAGE_MAX);
         json_end_object(&body);
         look_ask(looker, AWS_ECS, "ListContainerInstances", &body, list_answered);
 }
@@ -824,7 +824,7 @@ static void cluster_answered(const AwsAnswer *answer, void *userdata) {
 static void ask_cluster(Looker *looker) {
         _cleanup_(json_writer_done) JsonWriter body = {};
 
-        json_writer_init(&body, ECS_BODY_MAX);
+        json_writer_init(&body, LOOK_ECS_BODY_MAX);
         json_begin_object(&body, NULL);
         json_begin_array(&body, "clusters");
         json_string(&body, NULL, looker->target.cluster);

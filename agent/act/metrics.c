@@ -10,22 +10,23 @@
 
 #include "agent/decide/core.h"
 
-#define COUNT_MAX   1e9   /* of events in a period; far above anything real */
-#define SECONDS_MAX 1e9   /* 31 years */
-#define PING_MS_MAX 3.6e6 /* an hour; deadlines are seconds */
+#define METRIC_COUNT_MAX   1e9   /* of events in a period; far above anything real */
+#define METRIC_SECONDS_MAX 1e9   /* 31 years */
+#define METRIC_PING_MS_MAX 3.6e6 /* an hour; deadlines are seconds */
 
 /* clang-format off */
 const MetricRow metric_table[METRIC_N] = {
-        [METRIC_HEARTBEAT] = { "heartbeat", "Count", true, 0, COUNT_MAX,
+        [METRIC_HEARTBEAT] = { "heartbeat", "Count", true, 0, METRIC_COUNT_MAX,
                 "One per period while the daemon runs; alarm when it is missing." },
         [METRIC_AGENT_CONNECTED] = { "ecs_agent_connected", "None", false, 0, 1,
                 "1 while the ECS agent is connected to its control plane, else 0." },
         [METRIC_AGENT_DISCONNECTED_SECONDS] = { "ecs_agent_disconnected_seconds", "Seconds", false, 0,
-                SECONDS_MAX,
+                METRIC_SECONDS_MAX,
                 "How long the ECS agent has been disconnected; 0 while it is connected." },
-        [METRIC_AGENT_RECONNECTS] = { "ecs_agent_reconnects", "Count", true, 0, COUNT_MAX,
+        [METRIC_AGENT_RECONNECTS] = { "ecs_agent_reconnects", "Count", true, 0, METRIC_COUNT_MAX,
                 "Connections that the ECS agent has made anew; a few an hour are normal." },
-        [METRIC_RUNTIME_PING_TIME] = { "container_runtime_ping_time", "Milliseconds", false, 0, PING_MS_MAX,
+        [METRIC_RUNTIME_PING_TIME] = { "container_runtime_ping_time", "Milliseconds", false, 0,
+                METRIC_PING_MS_MAX,
                 "How long the container runtime took to answer a ping; the deadline when it hangs." },
         [METRIC_MEM_USED] = { "mem_used_percent", "Percent", false, 0, 100,
                 "Memory in use." },
@@ -37,23 +38,23 @@ const MetricRow metric_table[METRIC_N] = {
                 "Share of the last minute in which some task waited for memory." },
         [METRIC_MEM_PRESSURE_FULL] = { "mem_pressure_full_percent", "Percent", false, 0, 100,
                 "Share of the last minute in which all tasks waited for memory." },
-        [METRIC_OOM_KILLS] = { "oom_kills", "Count", true, 0, COUNT_MAX,
+        [METRIC_OOM_KILLS] = { "oom_kills", "Count", true, 0, METRIC_COUNT_MAX,
                 "Processes that the kernel has killed for want of memory." },
         [METRIC_DISK_USED] = { "disk_used_percent", "Percent", false, 0, 100,
                 "Space in use on the fullest mount, and on each mount by its path." },
         [METRIC_DISK_INODES_USED] = { "disk_inodes_used_percent", "Percent", false, 0, 100,
                 "Inodes in use on the mount that has the fewest left, and on each mount by its path." },
-        [METRIC_TASKS_RUNNING] = { "tasks_running", "Count", false, 0, COUNT_MAX,
+        [METRIC_TASKS_RUNNING] = { "tasks_running", "Count", false, 0, METRIC_COUNT_MAX,
                 "Tasks that the ECS agent knows to be running." },
-        [METRIC_TASKS_STUCK] = { "tasks_stuck", "Count", false, 0, COUNT_MAX,
+        [METRIC_TASKS_STUCK] = { "tasks_stuck", "Count", false, 0, METRIC_COUNT_MAX,
                 "Tasks whose state has not been the desired one for three minutes." },
         [METRIC_REMEDIATION_STAGE] = { "remediation_stage", "None", false, 0, STAGE_N - 1,
                 "Where the remedy stands: 0 watching, 3 held, 11 removed; the manual lists them all." },
         [METRIC_REMEDIATION_HELD] = { "remediation_held", "Count", false, 0, BRAKE_N,
                 "How many brakes keep a disconnected host from being removed; each brake by its name." },
-        [METRIC_REMEDIATION_PERFORMED] = { "remediation_performed", "Count", true, 0, COUNT_MAX,
+        [METRIC_REMEDIATION_PERFORMED] = { "remediation_performed", "Count", true, 0, METRIC_COUNT_MAX,
                 "Hosts that this daemon has taken out of their group." },
-        [METRIC_SAMPLES_DROPPED] = { "samples_dropped", "Count", true, 0, COUNT_MAX,
+        [METRIC_SAMPLES_DROPPED] = { "samples_dropped", "Count", true, 0, METRIC_COUNT_MAX,
                 "Metric data that could neither be sent nor kept." },
         [METRIC_CONFIG_ERROR] = { "config_error", "Count", false, 0, 1,
                 "1 while the settings are refused and older ones are in use." },
@@ -61,21 +62,21 @@ const MetricRow metric_table[METRIC_N] = {
 /* clang-format on */
 
 /** A statistic set in the making. */
-typedef struct Set {
+typedef struct MetricSet {
         uint32_t count;
         double min, max, sum;
-} Set;
+} MetricSet;
 
-typedef struct Mount {
+typedef struct MetricMount {
         char path[DISK_PATH_MAX]; /* "": the slot has never been used */
-        Set used, inodes;
+        MetricSet used, inodes;
         bool closed; /* it is in the period closed last, so a Datum may still name the slot */
-} Mount;
+} MetricMount;
 
 struct Metrics {
-        Set sets[METRIC_N];
-        Set brakes[BRAKE_N];
-        Mount mounts[METRICS_MOUNTS_MAX];
+        MetricSet sets[METRIC_N];
+        MetricSet brakes[BRAKE_N];
+        MetricMount mounts[METRICS_MOUNTS_MAX];
 };
 
 int metrics_new(Metrics **ret) {
@@ -92,14 +93,14 @@ Metrics *metrics_free(Metrics *metrics) {
         return NULL;
 }
 
-static double clamp(double value, double min, double max) {
+static double value_clamp(double value, double min, double max) {
         return value < min ? min : value > max ? max : value;
 }
 
-static void set_add(Set *set, const MetricRow *row, double value) {
+static void metric_set_add(MetricSet *set, const MetricRow *row, double value) {
         if (!isfinite(value) || set->count == UINT32_MAX)
                 return;
-        value = clamp(value, row->min, row->max);
+        value = value_clamp(value, row->min, row->max);
         set->min = set->count == 0 || value < set->min ? value : set->min;
         set->max = set->count == 0 || value > set->max ? value : set->max;
         set->sum += value;
@@ -109,7 +110,7 @@ static void set_add(Set *set, const MetricRow *row, double value) {
 void metrics_gauge(Metrics *metrics, Metric metric, double value) {
         assert(!metric_table[metric].counter);
 
-        set_add(&metrics->sets[metric], &metric_table[metric], value);
+        metric_set_add(&metrics->sets[metric], &metric_table[metric], value);
 }
 
 void metrics_count(Metrics *metrics, Metric metric, double n) {
@@ -120,11 +121,11 @@ void metrics_count(Metrics *metrics, Metric metric, double n) {
 }
 
 /* A slot whose path has not been seen for a whole period is free for another one. */
-static Mount *mount_find(Metrics *metrics, const char *path) {
-        Mount *vacant = NULL;
+static MetricMount *metric_mount_find(Metrics *metrics, const char *path) {
+        MetricMount *vacant = NULL;
 
         for (size_t i = 0; i < METRICS_MOUNTS_MAX; i++) {
-                Mount *mount = &metrics->mounts[i];
+                MetricMount *mount = &metrics->mounts[i];
 
                 if (strcmp(mount->path, path) == 0)
                         return mount;
@@ -132,12 +133,12 @@ static Mount *mount_find(Metrics *metrics, const char *path) {
                         vacant = mount;
         }
         if (vacant)
-                strcpy(vacant->path, path);
+                memcpy(vacant->path, path, strlen(path) + 1);
         return vacant;
 }
 
 int metrics_mount(Metrics *metrics, Metric metric, const char *path, double value) {
-        Mount *mount;
+        MetricMount *mount;
 
         assert(metric == METRIC_DISK_USED || metric == METRIC_DISK_INODES_USED);
 
@@ -147,15 +148,16 @@ int metrics_mount(Metrics *metrics, Metric metric, const char *path, double valu
                 return -ENAMETOOLONG;
         if (!isfinite(value))
                 return 0;
-        mount = mount_find(metrics, path);
+        mount = metric_mount_find(metrics, path);
         if (!mount)
                 return -ENOSPC;
-        set_add(metric == METRIC_DISK_USED ? &mount->used : &mount->inodes, &metric_table[metric], value);
+        metric_set_add(
+                metric == METRIC_DISK_USED ? &mount->used : &mount->inodes, &metric_table[metric], value);
         return 0;
 }
 
 void metrics_brake(Metrics *metrics, Brake brake) {
-        set_add(&metrics->brakes[brake], &metric_table[METRIC_REMEDIATION_HELD], 1);
+        metric_set_add(&metrics->brakes[brake], &metric_table[METRIC_REMEDIATION_HELD], 1);
 }
 
 const char *metrics_path(const Metrics *metrics, int mount) {
@@ -165,14 +167,14 @@ const char *metrics_path(const Metrics *metrics, int mount) {
 }
 
 /** Where the data of a period go. */
-typedef struct Output {
+typedef struct PeriodOutput {
         Datum *data;
         size_t n, max;
         Wall at;
         bool instance;
-} Output;
+} PeriodOutput;
 
-static void put(Output *output, Metric metric, int brake, int mount, const Set *set) {
+static void period_put(PeriodOutput *output, Metric metric, int brake, int mount, const MetricSet *set) {
         if (set->count == 0 || output->n == output->max)
                 return;
         output->data[output->n++] = (Datum){
@@ -193,10 +195,10 @@ static void counters_settle(Metrics *metrics) {
         metrics->sets[METRIC_HEARTBEAT].sum = 1;
         for (size_t i = 0; i < METRIC_N; i++) {
                 const MetricRow *row = &metric_table[i];
-                Set *set = &metrics->sets[i];
+                MetricSet *set = &metrics->sets[i];
 
                 if (row->counter) {
-                        set->sum = clamp(set->sum, row->min, row->max);
+                        set->sum = value_clamp(set->sum, row->min, row->max);
                         set->min = set->max = set->sum;
                         set->count = 1;
                 }
@@ -211,7 +213,7 @@ static unsigned mounts_limit(Metrics *metrics, unsigned max_series) {
         unsigned room = max_series > METRIC_N ? max_series - METRIC_N : 0, left_out = 0;
 
         for (size_t i = 0; i < METRICS_MOUNTS_MAX; i++) {
-                Mount *mount = &metrics->mounts[i];
+                MetricMount *mount = &metrics->mounts[i];
                 unsigned n = (mount->used.count > 0) + (mount->inodes.count > 0);
 
                 mount->closed = n > 0;
@@ -225,37 +227,37 @@ static unsigned mounts_limit(Metrics *metrics, unsigned max_series) {
         return left_out;
 }
 
-static void put_all(Output *output, const Metrics *metrics) {
+static void period_put_all(PeriodOutput *output, const Metrics *metrics) {
         for (size_t i = 0; i < METRIC_N; i++)
-                put(output, (Metric) i, -1, -1, &metrics->sets[i]);
+                period_put(output, (Metric) i, -1, -1, &metrics->sets[i]);
         for (size_t i = 0; i < BRAKE_N; i++)
-                put(output, METRIC_REMEDIATION_HELD, (int) i, -1, &metrics->brakes[i]);
+                period_put(output, METRIC_REMEDIATION_HELD, (int) i, -1, &metrics->brakes[i]);
         for (size_t i = 0; i < METRICS_MOUNTS_MAX; i++) {
-                put(output, METRIC_DISK_USED, -1, (int) i, &metrics->mounts[i].used);
-                put(output, METRIC_DISK_INODES_USED, -1, (int) i, &metrics->mounts[i].inodes);
+                period_put(output, METRIC_DISK_USED, -1, (int) i, &metrics->mounts[i].used);
+                period_put(output, METRIC_DISK_INODES_USED, -1, (int) i, &metrics->mounts[i].inodes);
         }
 }
 
-static void start_anew(Metrics *metrics) {
+static void metrics_reset(Metrics *metrics) {
         memset(metrics->sets, 0, sizeof(metrics->sets));
         memset(metrics->brakes, 0, sizeof(metrics->brakes));
         for (size_t i = 0; i < METRICS_MOUNTS_MAX; i++)
-                metrics->mounts[i].used = metrics->mounts[i].inodes = (Set){};
+                metrics->mounts[i].used = metrics->mounts[i].inodes = (MetricSet){};
 }
 
 size_t metrics_close_period(Metrics *metrics, Wall at, bool instance, bool group, unsigned max_series,
         Datum *data, size_t n_data, unsigned *ret_left_out) {
-        Output output = { .data = data, .max = n_data, .at = at };
+        PeriodOutput output = { .data = data, .max = n_data, .at = at };
         unsigned left_out;
 
         counters_settle(metrics);
         left_out = mounts_limit(metrics, max_series);
         if (group)
-                put_all(&output, metrics);
+                period_put_all(&output, metrics);
         output.instance = true;
         if (instance)
-                put_all(&output, metrics);
-        start_anew(metrics);
+                period_put_all(&output, metrics);
+        metrics_reset(metrics);
 
         if (ret_left_out)
                 *ret_left_out = left_out;

@@ -16,27 +16,27 @@
 #include "common/json.h"
 #include "common/loop.h"
 
-#define RETRY_DEFAULT SPAN_SEC(30)
-#define RETRY_CEILING 10 /* times the first wait */
-#define ROOM_MAX      (PUBLISHER_KEPT_MAX + PUBLISHER_BATCH_MAX)
-#define ROOM_FIRST    128 /* a period's data of a usual host */
+#define PUBLISHER_RETRY_DEFAULT SPAN_SEC(30)
+#define PUBLISHER_RETRY_CEILING 10 /* times the first wait */
+#define PUBLISHER_ROOM_MAX      (PUBLISHER_KEPT_MAX + PUBLISHER_BATCH_MAX)
+#define PUBLISHER_ROOM_FIRST    128 /* a period's data of a usual host */
 
 /* Bytes of one datum at most: three values of 255 bytes, each maybe escaped, and some 400 around them. */
-#define DATUM_TEXT_MAX 4096
+#define PUBLISHER_DATUM_TEXT_MAX 4096
 
 /* CloudWatch takes two weeks back and two hours ahead; the margins are for the way and for its clock. */
-#define AGE_MAX   (SPAN_DAY(14) - SPAN_HOUR(1))
-#define AHEAD_MAX (SPAN_HOUR(2) - SPAN_MIN(5))
+#define PUBLISHER_AGE_MAX   (SPAN_DAY(14) - SPAN_HOUR(1))
+#define PUBLISHER_AHEAD_MAX (SPAN_HOUR(2) - SPAN_MIN(5))
 
 /* Halving a full batch takes 9 refusals; more in a row than this means that it is not about single data. */
-#define REFUSALS_MAX 12
+#define PUBLISHER_REFUSALS_MAX 12
 
 /** A dimension value of a mount, shared by the data that name it. */
-typedef struct Path {
-        struct Path *next;
+typedef struct PublisherPath {
+        struct PublisherPath *next;
         size_t refs;
         char text[];
-} Path;
+} PublisherPath;
 
 struct Publisher {
         sd_event *event;
@@ -59,7 +59,7 @@ struct Publisher {
         size_t n_late;    /* of those at the beginning: came from the spool */
         size_t n_suspect; /* of those at the beginning: a refused batch, of which the culprit is sought */
         size_t limit;     /* of the next batch while it is sought */
-        Path *paths;
+        PublisherPath *paths;
 
         unsigned failures, refusals; /* in a row */
         uint64_t sent, dropped, dropped_taken;
@@ -67,13 +67,13 @@ struct Publisher {
         char problem[256];
 };
 
-static size_t size_min(size_t a, size_t b) {
+static size_t publisher_min(size_t a, size_t b) {
         return a < b ? a : b;
 }
 
 /* Dimension values */
 
-static void printable(char *text) {
+static void value_printable(char *text) {
         if (text[0] == ':')
                 text[0] = '?';
         for (char *c = text; *c; c++)
@@ -84,12 +84,12 @@ static void printable(char *text) {
 static const char *path_ref(Publisher *publisher, const char *text) {
         size_t n = strlen(text) + 1;
         char value[DISK_PATH_MAX];
-        Path *path;
+        PublisherPath *path;
 
         assert(n <= sizeof(value));
 
         memcpy(value, text, n);
-        printable(value);
+        value_printable(value);
         for (path = publisher->paths; path; path = path->next)
                 if (strcmp(path->text, value) == 0) {
                         path->refs++;
@@ -98,15 +98,15 @@ static const char *path_ref(Publisher *publisher, const char *text) {
         path = malloc(sizeof(*path) + n);
         if (!path)
                 return NULL;
-        *path = (Path){ .next = publisher->paths, .refs = 1 };
+        *path = (PublisherPath){ .next = publisher->paths, .refs = 1 };
         memcpy(path->text, value, n);
         publisher->paths = path;
         return path->text;
 }
 
 static void path_unref(Publisher *publisher, const char *text) {
-        for (Path **at = &publisher->paths; text && *at; at = &(*at)->next) {
-                Path *path = *at;
+        for (PublisherPath **at = &publisher->paths; text && *at; at = &(*at)->next) {
+                PublisherPath *path = *at;
 
                 if (path->text != text)
                         continue;
@@ -133,23 +133,23 @@ static void items_remove(Publisher *publisher, size_t from, size_t n) {
 /* Removes from the very beginning, where the counts refer to. */
 static void items_remove_first(Publisher *publisher, size_t n) {
         items_remove(publisher, 0, n);
-        publisher->n_late -= size_min(n, publisher->n_late);
-        publisher->n_suspect -= size_min(n, publisher->n_suspect);
+        publisher->n_late -= publisher_min(n, publisher->n_late);
+        publisher->n_suspect -= publisher_min(n, publisher->n_suspect);
 }
 
 static int items_reserve(Publisher *publisher) {
-        size_t room = publisher->allocated > 0 ? publisher->allocated * 2 : ROOM_FIRST;
+        size_t room = publisher->allocated > 0 ? publisher->allocated * 2 : PUBLISHER_ROOM_FIRST;
         SpoolItem *items;
 
         if (publisher->n < publisher->allocated)
                 return 0;
-        if (publisher->n >= ROOM_MAX)
+        if (publisher->n >= PUBLISHER_ROOM_MAX)
                 return -ENOSPC;
-        items = realloc(publisher->items, size_min(room, ROOM_MAX) * sizeof(*items));
+        items = realloc(publisher->items, publisher_min(room, PUBLISHER_ROOM_MAX) * sizeof(*items));
         if (!items)
                 return -ENOMEM;
         publisher->items = items;
-        publisher->allocated = size_min(room, ROOM_MAX);
+        publisher->allocated = publisher_min(room, PUBLISHER_ROOM_MAX);
         return 0;
 }
 
@@ -169,32 +169,32 @@ static int items_push(Publisher *publisher, const Datum *datum, const char *path
         return 0;
 }
 
-static void take_lost(Publisher *publisher) {
+static void items_take_lost(Publisher *publisher) {
         if (publisher->spool)
                 publisher->dropped += spool_take_lost(publisher->spool);
 }
 
 /* Appends @n items from @from on to the spool. Return: how many it has taken. */
-static size_t store(Publisher *publisher, size_t from, size_t n) {
+static size_t items_store(Publisher *publisher, size_t from, size_t n) {
         size_t stored = 0;
 
         if (publisher->spool && n > 0)
                 (void) spool_append(publisher->spool, publisher->items + from, n, &stored);
-        take_lost(publisher);
+        items_take_lost(publisher);
         return stored;
 }
 
 /* Memory is full: the older half goes to the spool, and what that does not take is dropped. */
 static void items_spill(Publisher *publisher) {
-        size_t from = publisher->n_flight, n = size_min((publisher->n + 1) / 2, publisher->n - from);
+        size_t from = publisher->n_flight, n = publisher_min((publisher->n + 1) / 2, publisher->n - from);
 
-        publisher->dropped += n - store(publisher, from, n);
+        publisher->dropped += n - items_store(publisher, from, n);
         items_remove(publisher, from, n);
-        publisher->n_late = size_min(publisher->n_late, from);
-        publisher->n_suspect = size_min(publisher->n_suspect, from);
+        publisher->n_late = publisher_min(publisher->n_late, from);
+        publisher->n_suspect = publisher_min(publisher->n_suspect, from);
 }
 
-static void on_spooled(const SpoolItem *item, void *userdata) {
+static void publisher_on_spooled(const SpoolItem *item, void *userdata) {
         Publisher *publisher = userdata;
 
         if (items_push(publisher, &item->datum, item->path) < 0)
@@ -209,8 +209,8 @@ static void items_fetch(Publisher *publisher) {
         if (!publisher->spool || publisher->failures > 0 || publisher->n_late > 0 ||
                 publisher->n_suspect > 0)
                 return;
-        (void) spool_take(publisher->spool, PUBLISHER_BATCH_MAX, on_spooled, publisher);
-        take_lost(publisher);
+        (void) spool_take(publisher->spool, PUBLISHER_BATCH_MAX, publisher_on_spooled, publisher);
+        items_take_lost(publisher);
         n = publisher->n - young;
         if (n == 0)
                 return;
@@ -232,7 +232,7 @@ static void items_expire(Publisher *publisher) {
                 SpoolItem *item = &publisher->items[i];
                 Span age = wall_since(now, item->datum.at);
 
-                if (age < AGE_MAX && age > -AHEAD_MAX) {
+                if (age < PUBLISHER_AGE_MAX && age > -PUBLISHER_AHEAD_MAX) {
                         publisher->items[kept++] = *item;
                         continue;
                 }
@@ -246,28 +246,28 @@ static void items_expire(Publisher *publisher) {
 
 /* The request */
 
-static void write_dimension(JsonWriter *json, const char *name, const char *value) {
+static void publisher_write_dimension(JsonWriter *json, const char *name, const char *value) {
         json_begin_object(json, NULL);
         json_string(json, "Name", name);
         json_string(json, "Value", value);
         json_end_object(json);
 }
 
-static void write_datum(JsonWriter *json, const Publisher *publisher, const SpoolItem *item) {
+static void publisher_write_datum(JsonWriter *json, const Publisher *publisher, const SpoolItem *item) {
         const Datum *datum = &item->datum;
 
         json_begin_object(json, NULL);
         json_string(json, "MetricName", metric_table[datum->metric].name);
         json_begin_array(json, "Dimensions");
-        write_dimension(json, "ClusterName", publisher->cluster);
+        publisher_write_dimension(json, "ClusterName", publisher->cluster);
         if (datum->instance)
-                write_dimension(json, "InstanceId", publisher->instance);
+                publisher_write_dimension(json, "InstanceId", publisher->instance);
         else
-                write_dimension(json, "AutoScalingGroupName", publisher->group);
+                publisher_write_dimension(json, "AutoScalingGroupName", publisher->group);
         if (item->path)
-                write_dimension(json, "path", item->path);
+                publisher_write_dimension(json, "path", item->path);
         if (datum->brake >= 0)
-                write_dimension(json, "Brake", brake_table[datum->brake].name);
+                publisher_write_dimension(json, "Brake", brake_table[datum->brake].name);
         json_end_array(json);
         json_i64(json, "Timestamp", datum->at.usec / SPAN_SEC(1));
         json_begin_object(json, "StatisticValues");
@@ -281,23 +281,23 @@ static void write_datum(JsonWriter *json, const Publisher *publisher, const Spoo
 }
 
 /* As many of the first @max items as fit. Return: how many. */
-static size_t write_batch(JsonWriter *json, const Publisher *publisher, size_t max) {
+static size_t publisher_write_batch(JsonWriter *json, const Publisher *publisher, size_t max) {
         size_t n = 0;
 
         json_begin_object(json, NULL);
         json_string(json, "Namespace", publisher->name_space);
         json_begin_array(json, "MetricData");
-        while (n < max && json->n <= PUBLISHER_BODY_MAX - DATUM_TEXT_MAX)
-                write_datum(json, publisher, &publisher->items[n++]);
+        while (n < max && json->n <= PUBLISHER_BODY_MAX - PUBLISHER_DATUM_TEXT_MAX)
+                publisher_write_datum(json, publisher, &publisher->items[n++]);
         json_end_array(json);
         json_end_object(json);
         return n;
 }
 
-static void on_answer(const AwsAnswer *answer, void *userdata);
+static void publisher_on_answer(const AwsAnswer *answer, void *userdata);
 
-static int send_batch(Publisher *publisher) {
-        size_t max = publisher->n_suspect > 0 ? size_min(publisher->limit, publisher->n_suspect)
+static int publisher_send_batch(Publisher *publisher) {
+        size_t max = publisher->n_suspect > 0 ? publisher_min(publisher->limit, publisher->n_suspect)
                                               : PUBLISHER_BATCH_MAX;
         AwsRequest request = { .service = AWS_CLOUDWATCH, .action = "PutMetricData" };
         JsonWriter json = {};
@@ -305,12 +305,12 @@ static int send_batch(Publisher *publisher) {
         int r;
 
         json_writer_init(&json, PUBLISHER_BODY_MAX);
-        n = write_batch(&json, publisher, size_min(max, publisher->n));
+        n = publisher_write_batch(&json, publisher, publisher_min(max, publisher->n));
         r = json.error;
         if (r == 0) {
                 request.body = json.text;
                 request.n_body = json.n;
-                r = aws_call(publisher->aws, &request, on_answer, publisher, &publisher->call);
+                r = aws_call(publisher->aws, &request, publisher_on_answer, publisher, &publisher->call);
         }
         json_writer_done(&json);
         if (r == 0)
@@ -318,8 +318,8 @@ static int send_batch(Publisher *publisher) {
         return r;
 }
 
-static void wait_for_retry(Publisher *publisher, bool slowly) {
-        const Span ceiling = publisher->retry * RETRY_CEILING;
+static void publisher_wait(Publisher *publisher, bool slowly) {
+        const Span ceiling = publisher->retry * PUBLISHER_RETRY_CEILING;
         const Backoff backoff = { .base = slowly ? ceiling : publisher->retry, .ceiling = ceiling };
         Span span = backoff_next(&backoff, publisher->failures - 1, loop_random());
         Mono at = mono_add(loop_now(publisher->event).mono, span);
@@ -327,7 +327,7 @@ static void wait_for_retry(Publisher *publisher, bool slowly) {
         publisher->waiting = timer_arm(publisher->timer, at) == 0;
 }
 
-static void send_next(Publisher *publisher) {
+static void publisher_send_next(Publisher *publisher) {
         int r;
 
         if (publisher->call || publisher->waiting || !publisher->cluster[0] || !publisher->instance[0])
@@ -336,26 +336,26 @@ static void send_next(Publisher *publisher) {
         items_expire(publisher);
         if (publisher->n == 0)
                 return;
-        r = send_batch(publisher);
+        r = publisher_send_batch(publisher);
         if (r < 0) {
                 publisher->failures++;
                 (void) snprintf(publisher->problem, sizeof(publisher->problem), "%s", strerrordesc_np(-r));
-                wait_for_retry(publisher, false);
+                publisher_wait(publisher, false);
         }
 }
 
-static void on_timer(Timer *timer, Now now, void *userdata) {
+static void publisher_on_timer(Timer *timer, Now now, void *userdata) {
         Publisher *publisher = userdata;
 
         (void) timer;
         (void) now;
         publisher->waiting = false;
-        send_next(publisher);
+        publisher_send_next(publisher);
 }
 
 /* Answers */
 
-static void take_success(Publisher *publisher, size_t n) {
+static void publisher_take_success(Publisher *publisher, size_t n) {
         items_remove_first(publisher, n);
         /* The culprit, if there is one, is among the rest. */
         publisher->limit = (publisher->n_suspect + 1) / 2;
@@ -365,13 +365,13 @@ static void take_success(Publisher *publisher, size_t n) {
         publisher->problem[0] = '\0';
 }
 
-static void take_failure(Publisher *publisher, const AwsAnswer *answer) {
+static void publisher_take_failure(Publisher *publisher, const AwsAnswer *answer) {
         publisher->failures++;
         (void) snprintf(publisher->problem, sizeof(publisher->problem), "%.80s: %.160s",
                 answer->code[0] ? answer->code : aws_outcome_to_string(answer->outcome), answer->message);
 }
 
-static void take_refusal(Publisher *publisher, size_t n) {
+static void publisher_take_refusal(Publisher *publisher, size_t n) {
         if (n > 1) {
                 publisher->n_suspect = n;
                 publisher->limit = n / 2;
@@ -380,30 +380,30 @@ static void take_refusal(Publisher *publisher, size_t n) {
                 publisher->dropped++;
                 publisher->limit = publisher->n_suspect;
         }
-        if (++publisher->refusals > REFUSALS_MAX)
-                wait_for_retry(publisher, true);
+        if (++publisher->refusals > PUBLISHER_REFUSALS_MAX)
+                publisher_wait(publisher, true);
 }
 
-static void take_answer(Publisher *publisher, const AwsAnswer *answer, size_t n) {
+static void publisher_take_answer(Publisher *publisher, const AwsAnswer *answer, size_t n) {
         if (answer->outcome == AWS_OK || answer->outcome == AWS_GARBLED) {
-                take_success(publisher, n);
+                publisher_take_success(publisher, n);
                 return;
         }
-        take_failure(publisher, answer);
+        publisher_take_failure(publisher, answer);
         switch (answer->outcome) {
         case AWS_OK:
         case AWS_GARBLED: break;
-        case AWS_REFUSED: take_refusal(publisher, n); break;
+        case AWS_REFUSED: publisher_take_refusal(publisher, n); break;
         case AWS_DENIED:
-        case AWS_BAD_KEYS: wait_for_retry(publisher, true); break;
+        case AWS_BAD_KEYS: publisher_wait(publisher, true); break;
         case AWS_THROTTLED:
         case AWS_UNAVAILABLE:
         case AWS_CONTENTION:
-        case AWS_NO_KEYS: wait_for_retry(publisher, false); break;
+        case AWS_NO_KEYS: publisher_wait(publisher, false); break;
         }
 }
 
-static void on_answer(const AwsAnswer *answer, void *userdata) {
+static void publisher_on_answer(const AwsAnswer *answer, void *userdata) {
         Publisher *publisher = userdata;
         AwsAnswer copy = *answer; /* it ends with the call, and the callback may free the publisher */
         size_t n = publisher->n_flight;
@@ -412,8 +412,8 @@ static void on_answer(const AwsAnswer *answer, void *userdata) {
         copy.xml = NULL;
         publisher->call = aws_call_free(publisher->call);
         publisher->n_flight = 0;
-        take_answer(publisher, &copy, n);
-        send_next(publisher);
+        publisher_take_answer(publisher, &copy, n);
+        publisher_send_next(publisher);
         if (publisher->done)
                 publisher->done(&copy, n, publisher->userdata);
 }
@@ -431,21 +431,22 @@ int publisher_new(Publisher **ret, sd_event *event, Aws *aws, const Metrics *met
         publisher->event = sd_event_ref(event);
         publisher->aws = aws;
         publisher->metrics = metrics;
-        publisher->retry = options->retry > 0 ? span_min(options->retry, SPAN_HOUR(1)) : RETRY_DEFAULT;
+        publisher->retry =
+                options->retry > 0 ? span_min(options->retry, SPAN_HOUR(1)) : PUBLISHER_RETRY_DEFAULT;
         publisher->done = done;
         publisher->userdata = userdata;
         publisher->name_space = strdup(options->name_space);
         if (!publisher->name_space)
                 return -ENOMEM;
         r = timer_new(&publisher->timer, event, "publisher-retry", span_min(publisher->retry, SPAN_SEC(1)),
-                on_timer, publisher);
+                publisher_on_timer, publisher);
         if (r < 0)
                 return r;
         if (options->spool) {
                 r = spool_new(&publisher->spool, options->spool);
                 if (r < 0)
                         return r;
-                take_lost(publisher);
+                items_take_lost(publisher);
         }
 
         *ret = steal_ptr(publisher);
@@ -460,7 +461,7 @@ Publisher *publisher_free(Publisher *publisher) {
         publisher->call = aws_call_free(publisher->call);
         /* What is under way will most likely arrive, unless the last ones did not. */
         from = publisher->failures == 0 ? publisher->n_flight : 0;
-        (void) store(publisher, from, publisher->n - from);
+        (void) items_store(publisher, from, publisher->n - from);
         items_remove(publisher, 0, publisher->n);
         free(publisher->items);
         spool_free(publisher->spool);
@@ -476,15 +477,15 @@ int publisher_target(Publisher *publisher, const Target *target) {
         (void) snprintf(
                 publisher->group, sizeof(publisher->group), "%s", target->group[0] ? target->group : "none");
         (void) snprintf(publisher->instance, sizeof(publisher->instance), "%s", target->instance_id);
-        printable(publisher->cluster);
-        printable(publisher->group);
-        printable(publisher->instance);
+        value_printable(publisher->cluster);
+        value_printable(publisher->group);
+        value_printable(publisher->instance);
         if (publisher->spool) {
                 spool_own(publisher->spool, target->instance_id);
-                take_lost(publisher);
+                items_take_lost(publisher);
         }
         if (publisher->n > 0)
-                send_next(publisher);
+                publisher_send_next(publisher);
         return 0;
 }
 
@@ -502,7 +503,7 @@ int publisher_namespace(Publisher *publisher, const char *name_space) {
         publisher->waiting = false;
         timer_disarm(publisher->timer);
         if (publisher->n > 0)
-                send_next(publisher);
+                publisher_send_next(publisher);
         return 0;
 }
 
@@ -516,7 +517,7 @@ void publisher_add(Publisher *publisher, const Datum *data, size_t n) {
                 if (items_push(publisher, &data[i], path) < 0)
                         publisher->dropped++;
         }
-        send_next(publisher);
+        publisher_send_next(publisher);
 }
 
 void publisher_state(const Publisher *publisher, PublisherState *ret) {
@@ -527,7 +528,7 @@ void publisher_state(const Publisher *publisher, PublisherState *ret) {
                 .last_success = publisher->last_success,
                 .failures = publisher->failures,
         };
-        strcpy(ret->problem, publisher->problem);
+        memcpy(ret->problem, publisher->problem, sizeof(ret->problem));
 }
 
 uint64_t publisher_take_dropped(Publisher *publisher) {

@@ -27,7 +27,7 @@
 
 #define PUBLISHER_KEPT_MAX 2048           /* data in memory, the batch under way not counted */
 #define PUBLISHER_BATCH_MAX 500           /* CloudWatch takes 1000 */
-#define PUBLISHER_BODY_MAX (256 * 1024)   /* bytes; CloudWatch takes 1 MB */
+#define PUBLISHER_BODY_MAX ((size_t) 256 * 1024) /* bytes; CloudWatch takes 1 MB */
 
 typedef struct Publisher Publisher;
 

@@ -10,8 +10,8 @@
 
 #include "common/clock.h"
 
-#define SYSTEMD "org.freedesktop.systemd1"
-#define TIMEOUT SPAN_SEC(10)
+#define REPAIR_SYSTEMD "org.freedesktop.systemd1"
+#define REPAIR_TIMEOUT SPAN_SEC(10)
 
 struct Repair {
         sd_bus_slot *slot;
@@ -25,7 +25,7 @@ struct Repair {
 static const struct {
         const char *name;
         Outcome outcome;
-} errors[] = {
+} repair_errors[] = {
         { SD_BUS_ERROR_ACCESS_DENIED,                    OUTCOME_DENIED },
         { SD_BUS_ERROR_AUTH_FAILED,                      OUTCOME_DENIED },
         { SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, OUTCOME_DENIED },
@@ -40,22 +40,22 @@ static const struct {
 /* clang-format on */
 
 /* What is not in the table came from systemd, which refuses a job by many names: NoSuchUnit, ... */
-static Outcome outcome_of(const sd_bus_error *error) {
-        for (size_t i = 0; i < ELEMENTSOF(errors); i++)
-                if (sd_bus_error_has_name(error, errors[i].name))
-                        return errors[i].outcome;
+static Outcome repair_outcome(const sd_bus_error *error) {
+        for (size_t i = 0; i < ELEMENTSOF(repair_errors); i++)
+                if (sd_bus_error_has_name(error, repair_errors[i].name))
+                        return repair_errors[i].outcome;
         return OUTCOME_REFUSED;
 }
 
-static int on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
+static int repair_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
         Repair *repair = userdata;
         const sd_bus_error *error = sd_bus_message_get_error(reply);
         const char *job = "";
 
         (void) ret_error;
         if (error) {
-                repair->done(
-                        outcome_of(error), error->message ? error->message : error->name, repair->userdata);
+                repair->done(repair_outcome(error), error->message ? error->message : error->name,
+                        repair->userdata);
                 return 0;
         }
         /* The job's path is only for people; the job is accepted without it as well. */
@@ -65,7 +65,7 @@ static int on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *ret_err
         return 0;
 }
 
-static int on_failure(sd_event_source *source, void *userdata) {
+static int repair_on_failure(sd_event_source *source, void *userdata) {
         Repair *repair = userdata;
         bool denied = repair->error == -EACCES || repair->error == -EPERM;
 
@@ -75,18 +75,19 @@ static int on_failure(sd_event_source *source, void *userdata) {
         return 0;
 }
 
-static int restart(Repair *repair, sd_bus *bus, const char *unit) {
+static int repair_send(Repair *repair, sd_bus *bus, const char *unit) {
         sd_bus_message *message = NULL;
         int r;
 
         if (!bus)
                 return -ENOTCONN;
-        r = sd_bus_message_new_method_call(
-                bus, &message, SYSTEMD, "/org/freedesktop/systemd1", SYSTEMD ".Manager", "RestartUnit");
+        r = sd_bus_message_new_method_call(bus, &message, REPAIR_SYSTEMD, "/org/freedesktop/systemd1",
+                REPAIR_SYSTEMD ".Manager", "RestartUnit");
         if (r >= 0)
                 r = sd_bus_message_append(message, "ss", unit, "replace");
         if (r >= 0)
-                r = sd_bus_call_async(bus, &repair->slot, message, on_reply, repair, (uint64_t) TIMEOUT);
+                r = sd_bus_call_async(
+                        bus, &repair->slot, message, repair_on_reply, repair, (uint64_t) REPAIR_TIMEOUT);
         sd_bus_message_unref(message);
         return r < 0 ? r : 0;
 }
@@ -103,9 +104,9 @@ int repair_start(
                 return -ENOMEM;
         repair->done = done;
         repair->userdata = userdata;
-        repair->error = restart(repair, bus, unit);
+        repair->error = repair_send(repair, bus, unit);
         if (repair->error < 0) {
-                r = sd_event_add_defer(event, &repair->failure, on_failure, repair);
+                r = sd_event_add_defer(event, &repair->failure, repair_on_failure, repair);
                 if (r < 0)
                         return r;
                 (void) sd_event_source_set_description(repair->failure, "repair-failure");

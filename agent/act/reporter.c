@@ -6,6 +6,8 @@
 
 #include "common/loop.h"
 
+#define INTENT_FORGOTTEN SPAN_HOUR(1)
+
 struct Reporter {
         sd_event *event;
         ReporterOptions options;
@@ -15,11 +17,10 @@ struct Reporter {
         Timer *closing;
         Wall period_from;
 
-        uint32_t reconnects;      /* as last counted */
+        uint32_t reconnects; /* as last counted */
         uint64_t removals;
-        int64_t oom_kills;        /* -1: not known yet */
+        int64_t oom_kills; /* -1: not known yet */
         bool ill_in_period;
-        BrakeSet brakes_in_period;
         Datum data[METRICS_DATA_MAX];
 };
 
@@ -40,9 +41,9 @@ static void sample_agent(Reporter *reporter, Mono now) {
         const Core *core = reporter->options.core;
         const Verdict *verdict = &core->verdict;
         Metrics *metrics = reporter->metrics;
-        Mono from = mono_is_set(core->ill_from) ? core->ill_from
-                : mono_is_set(core->lone_from)  ? core->lone_from
-                                                : core->cause_from;
+        Mono from = mono_is_set(core->ill_from)    ? core->ill_from
+                    : mono_is_set(core->lone_from) ? core->lone_from
+                                                   : core->cause_from;
 
         /* Not knowing publishes nothing: a missing sample is no zero. */
         if (verdict->up || verdict->down) {
@@ -62,7 +63,8 @@ static void sample_agent(Reporter *reporter, Mono now) {
         }
         if (clear(core, WITNESS_DOCKER) && core->checks.samples[WITNESS_DOCKER].docker.ping_time >= 0)
                 metrics_gauge(metrics, METRIC_RUNTIME_PING_TIME,
-                        (double) core->checks.samples[WITNESS_DOCKER].docker.ping_time / (double) SPAN_MSEC(1));
+                        (double) core->checks.samples[WITNESS_DOCKER].docker.ping_time /
+                                (double) SPAN_MSEC(1));
 }
 
 static void sample_memory(Reporter *reporter) {
@@ -78,7 +80,8 @@ static void sample_memory(Reporter *reporter) {
         gauge_share(reporter->metrics, METRIC_MEM_PRESSURE_FULL, s->full);
         if (s->oom_kills >= 0) {
                 if (reporter->oom_kills >= 0 && s->oom_kills > reporter->oom_kills)
-                        metrics_count(reporter->metrics, METRIC_OOM_KILLS, (double) (s->oom_kills - reporter->oom_kills));
+                        metrics_count(reporter->metrics, METRIC_OOM_KILLS,
+                                (double) (s->oom_kills - reporter->oom_kills));
                 reporter->oom_kills = s->oom_kills;
         }
 }
@@ -96,14 +99,24 @@ static void sample_disks(Reporter *reporter) {
         n = reporter->options.mounts(&mounts, reporter->options.userdata);
         for (uint32_t i = 0; i < n; i++) {
                 if (mounts[i].used != SHARE_NONE)
-                        (void) metrics_mount(reporter->metrics, METRIC_DISK_USED, mounts[i].path, percent(mounts[i].used));
+                        (void) metrics_mount(reporter->metrics, METRIC_DISK_USED, mounts[i].path,
+                                percent(mounts[i].used));
                 if (mounts[i].inodes_used != SHARE_NONE)
                         (void) metrics_mount(reporter->metrics, METRIC_DISK_INODES_USED, mounts[i].path,
                                 percent(mounts[i].inodes_used));
         }
 }
 
-static void sample_remedy(Reporter *reporter) {
+/* What somebody meant is no alarm, unless he seems to have forgotten it. */
+static int held_by(const Core *core, bool down, BrakeSet brakes, Mono now) {
+        if (!down)
+                return 0;
+        if (core->verdict.fault == FAULT_INTENDED)
+                return mono_since(now, core->cause_from) > INTENT_FORGOTTEN;
+        return __builtin_popcount(brakes);
+}
+
+static void sample_remedy(Reporter *reporter, Mono now) {
         const Core *core = reporter->options.core;
         bool down = core->verdict.down && core->stage != STAGE_REMOVED;
         /* Grace and the questions to ECS are the path itself, not an obstacle in it. */
@@ -115,8 +128,7 @@ static void sample_remedy(Reporter *reporter) {
         for (unsigned i = 0; i < BRAKE_N; i++)
                 if ((brakes & (1u << i)) != 0)
                         metrics_brake(reporter->metrics, i);
-        reporter->brakes_in_period |= brakes;
-        metrics_gauge(reporter->metrics, METRIC_REMEDIATION_HELD, down ? __builtin_popcount(brakes) : 0);
+        metrics_gauge(reporter->metrics, METRIC_REMEDIATION_HELD, held_by(core, down, brakes, now));
         metrics_gauge(reporter->metrics, METRIC_CONFIG_ERROR,
                 reporter->options.config_error(reporter->options.userdata) ? 1 : 0);
         reporter->ill_in_period |= down || core_incident_open(core);
@@ -129,31 +141,36 @@ static void on_sampling(Timer *timer, Now now, void *userdata) {
         sample_agent(reporter, now.mono);
         sample_memory(reporter);
         sample_disks(reporter);
-        sample_remedy(reporter);
+        sample_remedy(reporter, now.mono);
 }
 
 static void on_closing(Timer *timer, Now now, void *userdata) {
         Reporter *reporter = userdata;
         const Core *core = reporter->options.core;
         bool instance = reporter->options.per_instance == 2 ||
-                (reporter->options.per_instance == 1 && (reporter->ill_in_period || core->stage == STAGE_REMOVED));
+                        (reporter->options.per_instance == 1 &&
+                                (reporter->ill_in_period || core->stage == STAGE_REMOVED));
         size_t n;
 
         (void) timer_arm(timer, mono_add(now.mono, reporter->options.period));
         metrics_count(reporter->metrics, METRIC_SAMPLES_DROPPED,
                 (double) publisher_take_dropped(reporter->publisher));
         /* An instance that is out of its group no longer speaks for it. */
-        n = metrics_close_period(reporter->metrics, reporter->period_from, instance, core->stage != STAGE_REMOVED,
-                reporter->options.max_series, reporter->data, METRICS_DATA_MAX, NULL);
+        n = metrics_close_period(reporter->metrics, reporter->period_from, instance,
+                core->stage != STAGE_REMOVED, reporter->options.max_series, reporter->data, METRICS_DATA_MAX,
+                NULL);
         publisher_add(reporter->publisher, reporter->data, n);
         reporter->period_from = now.wall;
         reporter->ill_in_period = false;
-        reporter->brakes_in_period = 0;
 }
 
 int reporter_new(Reporter **ret, sd_event *event, const ReporterOptions *options) {
         _cleanup_(reporter_freep) Reporter *reporter = NULL;
-        PublisherOptions publisher = { .name_space = options->name_space, .spool = options->spool };
+        PublisherOptions publisher = {
+                .name_space = options->name_space,
+                .spool = options->spool,
+                .retry = options->period / 2,
+        };
         Now now = loop_now(event);
         int r;
 
@@ -168,11 +185,12 @@ int reporter_new(Reporter **ret, sd_event *event, const ReporterOptions *options
         r = metrics_new(&reporter->metrics);
         if (r < 0)
                 return r;
-        r = publisher_new(&reporter->publisher, event, options->aws, reporter->metrics, &publisher, options->done,
-                options->userdata);
+        r = publisher_new(&reporter->publisher, event, options->aws, reporter->metrics, &publisher,
+                options->done, options->userdata);
         if (r < 0)
                 return r;
-        r = timer_new(&reporter->sampling, event, "reporter-sample", options->sample / 10, on_sampling, reporter);
+        r = timer_new(
+                &reporter->sampling, event, "reporter-sample", options->sample / 10, on_sampling, reporter);
         if (r < 0)
                 return r;
         r = timer_new(&reporter->closing, event, "reporter-period", SPAN_MSEC(250), on_closing, reporter);

@@ -13,12 +13,12 @@
 typedef struct Reporter Reporter;
 
 typedef struct ReporterOptions {
-        Aws *aws;                /* borrowed */
-        const Core *core;        /* borrowed, read at each sample */
-        const char *name_space;  /* copied, as the next one */
+        Aws *aws;               /* borrowed */
+        const Core *core;       /* borrowed, read at each sample */
+        const char *name_space; /* copied, as the next one */
         const char *spool;
         Span sample, period;
-        unsigned per_instance;   /* 0 never, 1 when ill, 2 always */
+        unsigned per_instance; /* 0 never, 1 when ill, 2 always */
         unsigned max_series;
         PublisherDone done;
         /* Lends the mounts of the last round. Return: how many. */

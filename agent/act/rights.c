@@ -12,9 +12,9 @@
 #include "agent/act/ecs.h"
 #include "common/json.h"
 
-#define BODY_MAX              4096
-#define NO_CONTAINER_INSTANCE "00000000000000000000000000000000"
-#define NO_INSTANCE           "i-00000000000000000"
+#define PROBE_BODY_MAX           4096
+#define PROBE_CONTAINER_INSTANCE "00000000000000000000000000000000"
+#define PROBE_INSTANCE           "i-00000000000000000"
 
 struct Prober {
         Aws *aws;
@@ -30,7 +30,7 @@ struct Prober {
 static const struct {
         const char *action;
         Right right;
-} actions[] = {
+} right_actions[] = {
         { "DescribeContainerInstances", RIGHT_ECS_DESCRIBE_CONTAINER_INSTANCES },
         { "ListContainerInstances", RIGHT_ECS_LIST_CONTAINER_INSTANCES },
         { "DescribeClusters", RIGHT_ECS_DESCRIBE_CLUSTERS },
@@ -62,22 +62,22 @@ static Granted granted_by(AwsOutcome outcome) {
 }
 
 /** Return: whether something new is known. What says nothing takes nothing back. */
-static bool learn(Prober *prober, const char *action, AwsOutcome outcome) {
+static bool rights_learn(Prober *prober, const char *action, AwsOutcome outcome) {
         Granted granted = granted_by(outcome);
 
-        for (size_t i = 0; i < ELEMENTSOF(actions); i++) {
-                if (strcmp(actions[i].action, action) != 0)
+        for (size_t i = 0; i < ELEMENTSOF(right_actions); i++) {
+                if (strcmp(right_actions[i].action, action) != 0)
                         continue;
-                if (granted == GRANTED_UNKNOWN || prober->rights.granted[actions[i].right] == granted)
+                if (granted == GRANTED_UNKNOWN || prober->rights.granted[right_actions[i].right] == granted)
                         return false;
-                prober->rights.granted[actions[i].right] = (uint8_t) granted;
+                prober->rights.granted[right_actions[i].right] = (uint8_t) granted;
                 return true;
         }
         return false;
 }
 
 void prober_note(Prober *prober, const char *action, AwsOutcome outcome) {
-        if (learn(prober, action, outcome))
+        if (rights_learn(prober, action, outcome))
                 prober->changed(&prober->rights, prober->userdata);
 }
 
@@ -97,7 +97,7 @@ static int impossible_arn(const Target *target, char *buffer, size_t n_buffer) {
 
         if (!kind || !*target->cluster)
                 return -ENOENT;
-        n = snprintf(buffer, n_buffer, "%.*s:container-instance/%s/" NO_CONTAINER_INSTANCE,
+        n = snprintf(buffer, n_buffer, "%.*s:container-instance/%s/" PROBE_CONTAINER_INSTANCE,
                 (int) (kind - target->arn), target->arn, target->cluster);
         return n < 0 || (size_t) n >= n_buffer ? -E2BIG : 0;
 }
@@ -143,7 +143,7 @@ static int attributes_body(const Target *target, JsonWriter *body) {
 static int detach_body(const Target *target, JsonWriter *body) {
         if (!*target->group)
                 return -ENOENT;
-        aws_query_append(body, "InstanceIds.member.1", NO_INSTANCE);
+        aws_query_append(body, "InstanceIds.member.1", PROBE_INSTANCE);
         aws_query_append(body, "AutoScalingGroupName", target->group);
         aws_query_append(body, "ShouldDecrementDesiredCapacity", "false");
         return body->error;
@@ -166,7 +166,7 @@ static int probe_send(Prober *prober, unsigned i) {
         AwsCall *call = NULL;
         int r;
 
-        json_writer_init(&body, BODY_MAX);
+        json_writer_init(&body, PROBE_BODY_MAX);
         r = probes[i].body(&prober->target, &body);
         if (r < 0)
                 return r;
@@ -204,7 +204,7 @@ static void probe_answered(const AwsAnswer *answer, void *userdata) {
         bool news;
 
         /* The last word goes to the callback, which may free us; the next probe frees the answer. */
-        news = learn(prober, probes[prober->next - 1].action, answer->outcome);
+        news = rights_learn(prober, probes[prober->next - 1].action, answer->outcome);
         (void) probe_next(prober); /* what cannot be sent stays unknown */
         if (news)
                 prober->changed(&prober->rights, prober->userdata);

@@ -15,28 +15,28 @@
 #include "common/file.h"
 #include "common/parse.h"
 
-#define FILE_MAX   (SPOOL_BYTES_MAX / 2) /* of each of the two files */
-#define CHUNK_MAX  (64 * 1024)           /* read or written at once */
-#define OWNER_MAX  64                    /* instance ids are 19 bytes */
-#define AT_SEC_MAX 100000000000          /* year 5138; keeps microseconds within 64 bits */
+#define SPOOL_FILE_MAX   (SPOOL_BYTES_MAX / 2) /* of each of the two files */
+#define SPOOL_CHUNK_MAX  ((size_t) 64 * 1024)  /* read or written at once */
+#define SPOOL_OWNER_MAX  64                    /* instance ids are 19 bytes */
+#define SPOOL_AT_SEC_MAX 100000000000          /* year 5138; keeps microseconds within 64 bits */
 
 /* First line: the offset is overwritten in place, so it has a fixed place and width. */
-#define MAGIC        "ecs-health-agent-spool 1 "
-#define OFFSET_AT    (sizeof(MAGIC) - 1)
-#define OFFSET_WIDTH 10
-#define HEADER_MAX   (OFFSET_AT + OFFSET_WIDTH + 1 + OWNER_MAX + 1)
+#define SPOOL_MAGIC        "ecs-health-agent-spool 1 "
+#define SPOOL_OFFSET_AT    (sizeof(SPOOL_MAGIC) - 1)
+#define SPOOL_OFFSET_WIDTH 10
+#define SPOOL_HEADER_MAX   (SPOOL_OFFSET_AT + SPOOL_OFFSET_WIDTH + 1 + SPOOL_OWNER_MAX + 1)
 
 typedef struct Segment {
         char *path;
-        uint64_t offset;       /* of the first line that has not been taken */
-        uint64_t end;          /* behind the last whole line; 0: there is no file of ours */
-        size_t n;              /* lines between the two */
-        char owner[OWNER_MAX]; /* "-": not known */
+        uint64_t offset;             /* of the first line that has not been taken */
+        uint64_t end;                /* behind the last whole line; 0: there is no file of ours */
+        size_t n;                    /* lines between the two */
+        char owner[SPOOL_OWNER_MAX]; /* "-": not known */
 } Segment;
 
 struct Spool {
         Segment old, current;
-        char owner[OWNER_MAX];
+        char owner[SPOOL_OWNER_MAX];
         uint64_t lost;
 };
 
@@ -57,13 +57,13 @@ int spool_format(const SpoolItem *item, char buffer[static SPOOL_LINE_MAX], size
 }
 
 /* The next word of @at, ended by exactly one blank. */
-static char *take_word(char **at) {
+static char *spool_take_word(char **at) {
         char *word = strsep(at, " ");
 
         return word && *word ? word : NULL;
 }
 
-static bool read_metric(const char *word, Metric *ret) {
+static bool spool_read_metric(const char *word, Metric *ret) {
         for (size_t i = 0; word && i < METRIC_N; i++)
                 if (strcmp(metric_table[i].name, word) == 0) {
                         *ret = (Metric) i;
@@ -72,7 +72,7 @@ static bool read_metric(const char *word, Metric *ret) {
         return false;
 }
 
-static bool read_brake(const char *word, int8_t *ret) {
+static bool spool_read_brake(const char *word, int8_t *ret) {
         *ret = -1;
         if (!word || strcmp(word, "-") == 0)
                 return word;
@@ -85,7 +85,7 @@ static bool read_brake(const char *word, int8_t *ret) {
 }
 
 /* strtod() alone would take blanks, hexadecimal, "inf" and "nan". */
-static bool read_double(const char *word, double *ret) {
+static bool spool_read_double(const char *word, double *ret) {
         char *end = NULL;
 
         if (!word || strspn(word, "0123456789+-.eE") != strlen(word))
@@ -94,11 +94,11 @@ static bool read_double(const char *word, double *ret) {
         return end != word && !*end && isfinite(*ret);
 }
 
-static bool read_number(const char *word, uint64_t max, uint64_t *ret) {
+static bool spool_read_number(const char *word, uint64_t max, uint64_t *ret) {
         return word && parse_u64(word, ret) == 0 && *ret > 0 && *ret <= max;
 }
 
-static bool read_path(const char *text, char path[static DISK_PATH_MAX], const char **ret) {
+static bool spool_read_path(const char *text, char path[static DISK_PATH_MAX], const char **ret) {
         *ret = NULL;
         if (!text || strcmp(text, "-") == 0)
                 return text;
@@ -107,12 +107,12 @@ static bool read_path(const char *text, char path[static DISK_PATH_MAX], const c
         for (const char *c = text; *c; c++)
                 if (*c < ' ' || *c > '~')
                         return false;
-        *ret = strcpy(path, text);
+        *ret = memcpy(path, text, strlen(text) + 1);
         return true;
 }
 
 /* One bad datum would make CloudWatch refuse its whole batch. */
-static bool plausible(const Datum *datum) {
+static bool spool_plausible(const Datum *datum) {
         const MetricRow *row = &metric_table[datum->metric];
         const double n = datum->count, slack = 1e-9 * n * (fabs(datum->min) + fabs(datum->max));
 
@@ -131,20 +131,23 @@ int spool_parse(const char *line, size_t n, char path[static DISK_PATH_MAX], Spo
                 return -EBADMSG;
         memcpy(buffer, line, n);
 
-        if (!read_number(take_word(&at), AT_SEC_MAX, &seconds) ||
-                !read_metric(take_word(&at), &datum->metric))
+        if (!spool_read_number(spool_take_word(&at), SPOOL_AT_SEC_MAX, &seconds) ||
+                !spool_read_metric(spool_take_word(&at), &datum->metric))
                 return -EBADMSG;
-        scope = take_word(&at);
+        scope = spool_take_word(&at);
         if (!scope || (strcmp(scope, "g") != 0 && strcmp(scope, "i") != 0))
                 return -EBADMSG;
-        if (!read_brake(take_word(&at), &datum->brake) || !read_number(take_word(&at), UINT32_MAX, &count) ||
-                !read_double(take_word(&at), &datum->min) || !read_double(take_word(&at), &datum->max) ||
-                !read_double(take_word(&at), &datum->sum) || !read_path(at, path, &item.path))
+        if (!spool_read_brake(spool_take_word(&at), &datum->brake) ||
+                !spool_read_number(spool_take_word(&at), UINT32_MAX, &count) ||
+                !spool_read_double(spool_take_word(&at), &datum->min) ||
+                !spool_read_double(spool_take_word(&at), &datum->max) ||
+                !spool_read_double(spool_take_word(&at), &datum->sum) ||
+                !spool_read_path(at, path, &item.path))
                 return -EBADMSG;
         datum->at = (Wall){ (int64_t) seconds * SPAN_SEC(1) };
         datum->instance = *scope == 'i';
         datum->count = (uint32_t) count;
-        if (!plausible(datum))
+        if (!spool_plausible(datum))
                 return -EBADMSG;
 
         *ret = item;
@@ -153,7 +156,7 @@ int spool_parse(const char *line, size_t n, char path[static DISK_PATH_MAX], Spo
 
 /* Files */
 
-static int read_at(int fd, char *buffer, size_t size, uint64_t offset, size_t *ret_n) {
+static int spool_read_at(int fd, char *buffer, size_t size, uint64_t offset, size_t *ret_n) {
         size_t n = 0;
 
         while (n < size) {
@@ -171,7 +174,7 @@ static int read_at(int fd, char *buffer, size_t size, uint64_t offset, size_t *r
         return 0;
 }
 
-static int write_at(int fd, const char *text, size_t n, uint64_t offset) {
+static int spool_write_at(int fd, const char *text, size_t n, uint64_t offset) {
         while (n > 0) {
                 ssize_t put = pwrite(fd, text, n, (off_t) offset);
 
@@ -200,13 +203,15 @@ static int segment_remove(Segment *segment) {
 }
 
 /* Reads the first line of @text. Return: its length; 0 if it is none of ours. */
-static size_t header_parse(const char *text, size_t n, uint64_t *ret_offset, char owner[static OWNER_MAX]) {
-        const char *end = memchr(text, '\n', n), *name = text + OFFSET_AT + OFFSET_WIDTH + 1;
-        char digits[OFFSET_WIDTH + 1] = {};
+static size_t spool_read_header(
+        const char *text, size_t n, uint64_t *ret_offset, char owner[static SPOOL_OWNER_MAX]) {
+        const char *end = memchr(text, '\n', n), *name = text + SPOOL_OFFSET_AT + SPOOL_OFFSET_WIDTH + 1;
+        char digits[SPOOL_OFFSET_WIDTH + 1] = {};
 
-        if (!end || end <= name || end - name >= OWNER_MAX || memcmp(text, MAGIC, OFFSET_AT) != 0)
+        if (!end || end <= name || end - name >= SPOOL_OWNER_MAX ||
+                memcmp(text, SPOOL_MAGIC, SPOOL_OFFSET_AT) != 0)
                 return 0;
-        memcpy(digits, text + OFFSET_AT, OFFSET_WIDTH);
+        memcpy(digits, text + SPOOL_OFFSET_AT, SPOOL_OFFSET_WIDTH);
         if (name[-1] != ' ' || parse_u64(digits, ret_offset) < 0)
                 return 0;
         memcpy(owner, name, (size_t) (end - name));
@@ -216,7 +221,7 @@ static size_t header_parse(const char *text, size_t n, uint64_t *ret_offset, cha
 
 /* Counts the lines from the segment's offset on, and finds the end of the last whole one. */
 static int segment_count(Segment *segment, int fd, uint64_t size) {
-        _cleanup_(freep) char *chunk = malloc(CHUNK_MAX);
+        _cleanup_(freep) char *chunk = malloc(SPOOL_CHUNK_MAX);
         int r;
 
         if (!chunk)
@@ -224,7 +229,7 @@ static int segment_count(Segment *segment, int fd, uint64_t size) {
         for (uint64_t at = segment->offset; at < size;) {
                 size_t n = 0;
 
-                r = read_at(fd, chunk, CHUNK_MAX, at, &n);
+                r = spool_read_at(fd, chunk, SPOOL_CHUNK_MAX, at, &n);
                 if (r < 0)
                         return r;
                 if (n == 0)
@@ -241,7 +246,7 @@ static int segment_count(Segment *segment, int fd, uint64_t size) {
 /* Return: 0; -ENOENT; -EBADMSG if it is none of ours; -ENOMEM; what the system calls say. */
 static int segment_open(Segment *segment) {
         _cleanup_(closep) int fd = -1;
-        char header[HEADER_MAX] = {}, before = 0;
+        char header[SPOOL_HEADER_MAX] = {}, before = 0;
         struct stat st = {};
         size_t n = 0, n_header;
         int r;
@@ -249,15 +254,15 @@ static int segment_open(Segment *segment) {
         fd = open(segment->path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY);
         if (fd < 0 || fstat(fd, &st) < 0)
                 return -errno;
-        if (!S_ISREG(st.st_mode) || st.st_size > FILE_MAX)
+        if (!S_ISREG(st.st_mode) || (uintmax_t) st.st_size > SPOOL_FILE_MAX)
                 return -EBADMSG;
-        r = read_at(fd, header, sizeof(header), 0, &n);
+        r = spool_read_at(fd, header, sizeof(header), 0, &n);
         if (r < 0)
                 return r;
-        n_header = header_parse(header, n, &segment->offset, segment->owner);
+        n_header = spool_read_header(header, n, &segment->offset, segment->owner);
         if (n_header == 0 || segment->offset < n_header || segment->offset > (uint64_t) st.st_size)
                 return -EBADMSG;
-        r = read_at(fd, &before, 1, segment->offset - 1, &n);
+        r = spool_read_at(fd, &before, 1, segment->offset - 1, &n);
         if (r < 0)
                 return r;
         if (before != '\n')
@@ -293,7 +298,7 @@ static int segment_write(const Segment *segment, const char *text, size_t n) {
         /* Behind the end there is only what a crash has cut short, or all of a file that is none of ours. */
         if (ftruncate(fd, (off_t) segment->end) < 0)
                 return -errno;
-        r = write_at(fd, text, n, segment->end);
+        r = spool_write_at(fd, text, n, segment->end);
         if (r < 0) {
                 if (ftruncate(fd, (off_t) segment->end) < 0)
                         return r; /* what is left behind is no whole line, and is skipped by the reader */
@@ -322,18 +327,18 @@ static int segment_append(Segment *segment, const char *text, size_t n) {
 /* Makes it last that everything before @offset has been taken. */
 static int segment_mark(Segment *segment, uint64_t offset) {
         _cleanup_(closep) int fd = -1;
-        char digits[OFFSET_WIDTH + 1] = {};
+        char digits[SPOOL_OFFSET_WIDTH + 1] = {};
         int r;
 
-        assert(offset <= FILE_MAX);
+        assert(offset <= SPOOL_FILE_MAX);
 
         if (offset >= segment->end)
                 return segment_remove(segment);
         fd = open(segment->path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
         if (fd < 0)
                 return -errno;
-        (void) snprintf(digits, sizeof(digits), "%0*u", OFFSET_WIDTH, (unsigned) offset);
-        r = write_at(fd, digits, OFFSET_WIDTH, OFFSET_AT);
+        (void) snprintf(digits, sizeof(digits), "%0*u", SPOOL_OFFSET_WIDTH, (unsigned) offset);
+        r = spool_write_at(fd, digits, SPOOL_OFFSET_WIDTH, SPOOL_OFFSET_AT);
         if (r < 0)
                 return r;
         segment->offset = offset;
@@ -387,9 +392,9 @@ static void segment_own(Segment *segment, const char *owner, uint64_t *lost) {
 void spool_own(Spool *spool, const char *instance_id) {
         size_t n = strspn(instance_id, "-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
 
-        if (n == 0 || instance_id[n] || n >= OWNER_MAX)
+        if (n == 0 || instance_id[n] || n >= SPOOL_OWNER_MAX)
                 return;
-        strcpy(spool->owner, instance_id);
+        memcpy(spool->owner, instance_id, n + 1);
         segment_own(&spool->old, instance_id, &spool->lost);
         segment_own(&spool->current, instance_id, &spool->lost);
 }
@@ -409,25 +414,25 @@ static int spool_rotate(Spool *spool) {
 }
 
 static int spool_put(Spool *spool, const char *text, size_t n, size_t n_lines) {
-        char header[sizeof(MAGIC) + 20 + 1 + OWNER_MAX +
+        char header[sizeof(SPOOL_MAGIC) + 20 + 1 + SPOOL_OWNER_MAX +
                     1] = {}; /* 20: what the compiler expects of a size_t */
         Segment *segment = &spool->current;
         int r;
 
-        if (segment->end > 0 && segment->end + n > FILE_MAX) {
+        if (segment->end > 0 && segment->end + n > SPOOL_FILE_MAX) {
                 r = spool_rotate(spool);
                 if (r < 0)
                         return r;
         }
         if (segment->end == 0) {
-                size_t n_header = OFFSET_AT + OFFSET_WIDTH + 1 + strlen(spool->owner) + 1;
+                size_t n_header = SPOOL_OFFSET_AT + SPOOL_OFFSET_WIDTH + 1 + strlen(spool->owner) + 1;
 
-                (void) snprintf(
-                        header, sizeof(header), MAGIC "%0*zu %s\n", OFFSET_WIDTH, n_header, spool->owner);
+                (void) snprintf(header, sizeof(header), SPOOL_MAGIC "%0*zu %s\n", SPOOL_OFFSET_WIDTH,
+                        n_header, spool->owner);
                 r = segment_append(segment, header, n_header);
                 if (r < 0)
                         return r;
-                strcpy(segment->owner, spool->owner);
+                memcpy(segment->owner, spool->owner, sizeof(segment->owner));
                 segment->offset = segment->end = n_header;
         }
         r = segment_append(segment, text, n);
@@ -439,7 +444,7 @@ static int spool_put(Spool *spool, const char *text, size_t n, size_t n_lines) {
 }
 
 int spool_append(Spool *spool, const SpoolItem *items, size_t n, size_t *ret_stored) {
-        _cleanup_(freep) char *chunk = malloc(CHUNK_MAX);
+        _cleanup_(freep) char *chunk = malloc(SPOOL_CHUNK_MAX);
         size_t filled = 0, n_lines = 0;
         int r;
 
@@ -456,7 +461,7 @@ int spool_append(Spool *spool, const SpoolItem *items, size_t n, size_t *ret_sto
                 memcpy(chunk + filled, line, n_line);
                 filled += n_line;
                 n_lines++;
-                if (i + 1 < n && filled <= CHUNK_MAX - SPOOL_LINE_MAX)
+                if (i + 1 < n && filled <= SPOOL_CHUNK_MAX - SPOOL_LINE_MAX)
                         continue;
                 r = spool_put(spool, chunk, filled, n_lines);
                 if (r < 0)
@@ -468,7 +473,7 @@ int spool_append(Spool *spool, const SpoolItem *items, size_t n, size_t *ret_sto
 }
 
 /* Up to @max whole lines at @text. Return: their bytes. */
-static size_t lines_span(const char *text, size_t n, size_t max, size_t *ret_lines) {
+static size_t spool_span(const char *text, size_t n, size_t max, size_t *ret_lines) {
         size_t span = 0;
 
         *ret_lines = 0;
@@ -483,7 +488,7 @@ static size_t lines_span(const char *text, size_t n, size_t max, size_t *ret_lin
         return span;
 }
 
-static void hand_over(Spool *spool, const char *text, size_t n, SpoolHandler handler, void *userdata) {
+static void spool_hand_over(Spool *spool, const char *text, size_t n, SpoolHandler handler, void *userdata) {
         while (n > 0) {
                 const char *end = memchr(text, '\n', n);
                 size_t n_line = end ? (size_t) (end - text) + 1 : n;
@@ -508,18 +513,18 @@ int spool_take(Spool *spool, size_t max, SpoolHandler handler, void *userdata) {
 
         if (segment->n == 0 || max == 0)
                 return 0;
-        chunk = malloc(CHUNK_MAX);
+        chunk = malloc(SPOOL_CHUNK_MAX);
         if (!chunk)
                 return -ENOMEM;
         fd = open(segment->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
         if (fd < 0 && errno != ENOENT)
                 return -errno;
         if (fd >= 0) {
-                r = read_at(fd, chunk, CHUNK_MAX, segment->offset, &n);
+                r = spool_read_at(fd, chunk, SPOOL_CHUNK_MAX, segment->offset, &n);
                 if (r < 0)
                         return r;
         }
-        span = lines_span(chunk, n, max, &n_lines);
+        span = spool_span(chunk, n, max, &n_lines);
         if (span == 0)
                 span = n; /* no line of ours is that long: skip it piece by piece */
         rest = segment->n > n_lines ? segment->n - n_lines : 0;
@@ -531,7 +536,7 @@ int spool_take(Spool *spool, size_t max, SpoolHandler handler, void *userdata) {
         else
                 spool->lost += rest; /* somebody else has removed or cut the file */
 
-        hand_over(spool, chunk, span, handler, userdata);
+        spool_hand_over(spool, chunk, span, handler, userdata);
         return 0;
 }
 

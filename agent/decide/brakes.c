@@ -8,7 +8,7 @@
 #define PEERS_MIN 3
 /* max_actions when the settings leave it open: the larger of 1 and this share of the group, at most so many. */
 #define BUDGET_SHARE 500
-#define BUDGET_MAX 10
+#define BUDGET_MAX   10
 
 #define SHARE_WHOLE 10000
 
@@ -61,19 +61,19 @@ static bool cooldown_holds(const BrakeInput *input, Mono *until) {
 static bool off_holds(const BrakeInput *input, Mono *until) {
         (void) until;
         return decides_by_look(input) &&
-                (input->look->tag_cluster != SWITCH_ON || input->look->tag_group != SWITCH_ON);
+               (input->look->tag_cluster != SWITCH_ON || input->look->tag_group != SWITCH_ON);
 }
 
 static bool group_holds(const BrakeInput *input, Mono *until) {
         (void) until;
-        return decides_by_look(input) &&
-                (input->look->group_state != 0 || input->look->lifecycle != LIFECYCLE_IN_SERVICE);
+        return decides_by_look(input) && (input->look->group_state != 0 || input->look->spot_notice ||
+                                                 input->look->lifecycle != LIFECYCLE_IN_SERVICE);
 }
 
 static bool share_holds(const BrakeInput *input, Mono *until) {
         (void) until;
         return input->share_moved ||
-                (decides_by_look(input) && brake_share_holds(input->look, input->policy->max_sick));
+               (decides_by_look(input) && brake_share_holds(input->look, input->policy->max_sick));
 }
 
 static bool settle_holds(const BrakeInput *input, Mono *until) {
@@ -85,7 +85,7 @@ static bool settle_holds(const BrakeInput *input, Mono *until) {
 static bool path_holds(const BrakeInput *input, Mono *until) {
         (void) until;
         return decides_by_look(input) && !input->verdict->dead && input->look->connected_peers < PEERS_MIN &&
-                input->path != PATH_WORKS;
+               input->path != PATH_WORKS;
 }
 
 static bool budget_holds(const BrakeInput *input, Mono *until) {
@@ -95,33 +95,41 @@ static bool budget_holds(const BrakeInput *input, Mono *until) {
         if (!decides_by_look(input) || look->share_decided)
                 return false;
         return look->ledger_full ||
-                look->removed_window >= brake_budget(input->policy, look->group_size, look->group_weighted);
+               look->removed_window >= brake_budget(input->policy, look->group_size, look->group_weighted);
 }
 
 static bool blind_holds(const BrakeInput *input, Mono *until) {
         (void) until;
-        return !decides_by_look(input);
+        return !decides_by_look(input) || input->look->own.outcome != OUTCOME_OK;
 }
 
 const BrakeRow brake_table[BRAKE_N] = {
         [BRAKE_GRACE] = { "grace", grace_holds, "The host has not been down long enough without a break." },
-        [BRAKE_CONFIRM] = { "confirm", confirm_holds, "ECS has not yet confirmed twice that the agent is disconnected." },
+        [BRAKE_CONFIRM] = { "confirm", confirm_holds,
+                "ECS has not yet confirmed twice that the agent is disconnected." },
         [BRAKE_RIGHTS] = { "rights", rights_holds, "The instance role lacks a right that acting needs." },
         [BRAKE_OBSERVE] = { "observe", observe_holds, "The settings say action: observe." },
         [BRAKE_PAUSED] = { "paused", paused_holds, "Somebody has paused this host." },
         [BRAKE_BOOT_GRACE] = { "boot_grace", boot_grace_holds, "The host has only just booted." },
         [BRAKE_COOLDOWN] = { "cooldown", cooldown_holds, "The last incident of this host is too recent." },
         [BRAKE_OFF] = { "off", off_holds,
-                "The tag ecs-health-agent on group or cluster says off, or something that is not understood." },
+                "The tag ecs-health-agent on group or cluster says off, or something that is not "
+                "understood." },
         [BRAKE_GROUP] = { "group", group_holds,
-                "The group is busy, suspended or operated by another service, or the instance is not InService." },
+                "The group is busy, suspended or operated by another service, or the instance is not "
+                "InService." },
         [BRAKE_SHARE] = { "share", share_holds,
-                "Too many others are disconnected too, or their number still moves: this is not one host's fault." },
-        [BRAKE_SETTLE] = { "settle", settle_holds, "An outage of many has only just ended; slow reconnectors get time." },
+                "Too many others are disconnected too, or their number still moves: this is not one host's "
+                "fault." },
+        [BRAKE_SETTLE] = { "settle", settle_holds,
+                "An outage of many has only just ended; slow reconnectors get time." },
         [BRAKE_PATH] = { "path", path_holds,
-                "Too few peers are connected, and our own way to the control plane does not show the network to be fine." },
-        [BRAKE_BUDGET] = { "budget", budget_holds, "The group has lost as many instances lately as it may." },
-        [BRAKE_BLIND] = { "blind", blind_holds, "Something that must be known before acting could not be read." },
+                "Too few peers are connected, and our own way to the control plane does not show the "
+                "network to be fine." },
+        [BRAKE_BUDGET] = { "budget", budget_holds,
+                "The group has lost as many instances lately as it may." },
+        [BRAKE_BLIND] = { "blind", blind_holds,
+                "Something that must be known before acting could not be read." },
 };
 
 BrakeSet brakes_ask(const BrakeInput *input, Mono *until) {
@@ -141,13 +149,14 @@ BrakeSet brakes_ask(const BrakeInput *input, Mono *until) {
 bool brake_population_holds(const Population *population, int64_t max_sick) {
         if (population->sick >= 2 && population->sick >= population->members)
                 return true;
-        return population->sick > 2 &&
-                (uint64_t) population->sick * SHARE_WHOLE > (uint64_t) population->members * (uint64_t) max_sick;
+        return population->sick > 2 && (uint64_t) population->sick * SHARE_WHOLE >
+                                               (uint64_t) population->members * (uint64_t) max_sick;
 }
 
 bool brake_share_holds(const Look *look, int64_t max_sick) {
         return look->more_than_a_page || brake_population_holds(&look->cluster, max_sick) ||
-                brake_population_holds(&look->group, max_sick) || brake_population_holds(&look->zone, max_sick);
+               brake_population_holds(&look->group, max_sick) ||
+               brake_population_holds(&look->zone, max_sick);
 }
 
 uint32_t brake_budget(const Policy *policy, uint32_t size, bool weighted) {
@@ -157,7 +166,8 @@ uint32_t brake_budget(const Policy *policy, uint32_t size, bool weighted) {
                 return 1; /* desired capacity does not count instances then */
         if (policy->max_actions.count >= 0)
                 return (uint32_t) policy->max_actions.count;
-        share = (uint64_t) size * (uint64_t) (policy->max_actions.share >= 0 ? policy->max_actions.share : BUDGET_SHARE) /
+        share = (uint64_t) size *
+                (uint64_t) (policy->max_actions.share >= 0 ? policy->max_actions.share : BUDGET_SHARE) /
                 SHARE_WHOLE;
         if (policy->max_actions.share < 0 && share > BUDGET_MAX)
                 share = BUDGET_MAX;

@@ -35,24 +35,24 @@ typedef struct BrakeInput {
         Now now;
         const Policy *policy;
         const Verdict *verdict;
-        const Look *look;        /* NULL: none has been made, or none that is fresh: those that need it are blind */
+        const Look *look; /* NULL: none has been made, or none that is fresh: those that need it are blind */
         const Rights *rights;
         bool grace_over;
-        unsigned confirmations;  /* agentConnected=false, in a row, since grace began */
-        Mono paused_until;       /* MONO_NEVER: not paused */
+        unsigned confirmations; /* agentConnected=false, in a row, since grace began */
+        Mono paused_until;      /* MONO_NEVER: not paused */
         Mono boot_grace_until;
-        Mono cooldown_until;     /* MONO_NEVER: none */
-        Mono settle_until;       /* share held or moved lately; MONO_NEVER: not */
-        unsigned clear_looks;    /* looks in a row at which share did not hold */
-        bool share_moved;        /* the cluster's sick count still moves between looks */
-        PathAnswer path;         /* as of the last 3 min */
-        bool settling;           /* share has held or moved in this incident: settle applies */
+        Mono cooldown_until;  /* MONO_NEVER: none */
+        Mono settle_until;    /* share held or moved lately; MONO_NEVER: not */
+        unsigned clear_looks; /* looks in a row at which share did not hold */
+        bool share_moved;     /* the cluster's sick count still moves between looks */
+        PathAnswer path;      /* as of the last 3 min */
+        bool settling;        /* share has held or moved in this incident: settle applies */
 } BrakeInput;
 
 typedef struct BrakeRow {
-        const char *name;        /* as in metrics, attributes and status: "share" */
+        const char *name; /* as in metrics, attributes and status: "share" */
         bool (*holds)(const BrakeInput *input, Mono *until); /* @until: set if the end is known */
-        const char *doc;         /* one sentence for people */
+        const char *doc;                                     /* one sentence for people */
 } BrakeRow;
 
 extern const BrakeRow brake_table[BRAKE_N];

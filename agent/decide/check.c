@@ -19,5 +19,7 @@ void check_take(Check *check, Reading reading, unsigned rise, unsigned fall, Mon
 void check_age(Check *check, Span stale_after, Mono now) {
         if (check->believed == READING_NONE || mono_since(now, check->renewed) <= stale_after)
                 return;
-        *check = (Check) { .believed = READING_NONE, .latest = READING_NONE, .since = now, .renewed = check->renewed };
+        *check = (Check){
+                .believed = READING_NONE, .latest = READING_NONE, .since = now, .renewed = check->renewed
+        };
 }

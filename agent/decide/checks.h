@@ -23,9 +23,9 @@ typedef enum Reading {
 typedef struct Check {
         Reading believed;
         Reading latest;
-        unsigned run;      /* equal latest readings in a row */
-        Mono since;        /* the belief stands since */
-        Mono renewed;      /* last reading of any kind */
+        unsigned run; /* equal latest readings in a row */
+        Mono since;   /* the belief stands since */
+        Mono renewed; /* last reading of any kind */
 } Check;
 
 /** check_take() - take a reading in; @rise readings of DOWN, @fall of UP are needed in a row. NONE counts at once. */
@@ -71,25 +71,25 @@ typedef struct Checks {
         Mono sampled[WITNESS_N];   /* when it came; MONO_NEVER: never */
         LogMachine log;
 
-        Check introspection;       /* DOWN: refused or hung */
-        Check tasks;               /* DOWN: /v1/tasks hangs while /v1/metadata answers */
-        Check link;                /* sockets: DOWN: no link, or black-holed */
-        Check listener;            /* sockets: DOWN: nobody listens */
-        Check stuck;               /* sockets: DOWN: accepts and does not read */
-        Check unit;                /* ecs.service: DOWN: failed, or inactive */
-        Check docker;              /* DOWN: refused or hung */
+        Check introspection;                     /* DOWN: refused or hung */
+        Check tasks;                             /* DOWN: /v1/tasks hangs while /v1/metadata answers */
+        Check link;                              /* sockets: DOWN: no link, or black-holed */
+        Check listener;                          /* sockets: DOWN: nobody listens */
+        Check stuck;                             /* sockets: DOWN: accepts and does not read */
+        Check unit;                              /* ecs.service: DOWN: failed, or inactive */
+        Check docker;                            /* DOWN: refused or hung */
         Check disk_writable, disk_space, memory; /* DOWN: read-only, full, pressure */
 
-        Confirmation control;      /* last answer of ECS */
-        Mono control_at;           /* MONO_NEVER: none */
-        bool answered_this_boot;   /* introspection answered, or a listener was seen */
-        bool registered_before;    /* now or in an earlier boot of this instance */
-        Mono registered_at;        /* first registered answer that we saw; MONO_NEVER */
-        Mono updating_from;        /* signs of an agent update; MONO_NEVER: none */
-        Lifecycle lifecycle;       /* the metadata service's last word; its NO_GROUP proves nothing */
-        Lifecycle lifecycle_asg;   /* Auto Scaling's last word */
+        Confirmation control;    /* last answer of ECS */
+        Mono control_at;         /* MONO_NEVER: none */
+        bool answered_this_boot; /* introspection answered, or a listener was seen */
+        bool registered_before;  /* now or in an earlier boot of this instance */
+        Mono registered_at;      /* first registered answer that we saw; MONO_NEVER */
+        Mono updating_from;      /* signs of an agent update; MONO_NEVER: none */
+        Lifecycle lifecycle;     /* the metadata service's last word; its NO_GROUP proves nothing */
+        Lifecycle lifecycle_asg; /* Auto Scaling's last word */
         bool spot_notice;
-        bool our_drain;            /* a DRAINING at ECS is ours, as far as the journal knows */
+        bool our_drain; /* a DRAINING at ECS is ours, as far as the journal knows */
 } Checks;
 
 /** checks_take() - the judge: take one sample in */

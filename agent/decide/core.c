@@ -19,11 +19,11 @@
 /* An effect has deadlines and retries of its own; an answer that is later than all of them is none. */
 #define ANSWER_MAX SPAN_MIN(5)
 /* The agent's announced retry gets this long to succeed. */
-#define RETRY_GRACE SPAN_SEC(90)
+#define RETRY_GRACE  SPAN_SEC(90)
 #define REPAIR_PAUSE SPAN_HOUR(1)
 /* Two looks are compared only if they are not further apart than this. */
 #define SHARE_MEMORY SPAN_MIN(30)
-#define PATH_FRESH SPAN_MIN(3)
+#define PATH_FRESH   SPAN_MIN(3)
 /* One witness alone says "down" for this long: ask ECS for a second opinion. Normal reconnects are over by then. */
 #define LONE_DELAY SPAN_SEC(60)
 /* After our own restart the witnesses get this long to speak again before an open incident counts as over. */
@@ -94,7 +94,7 @@ static void forget_illness(Core *core) {
 }
 
 void core_init(Core *core, const Policy *policy, uint64_t seed, Now now) {
-        *core = (Core) {
+        *core = (Core){
                 .policy = *policy,
                 .random = seed,
                 .stepped = now.mono,
@@ -103,7 +103,7 @@ void core_init(Core *core, const Policy *policy, uint64_t seed, Now now) {
                 .cause_from = now.mono,
                 .stage_from = now.mono,
                 .due = MONO_INFINITE,
-                .boot_grace_until = (Mono) { policy->boot_grace },
+                .boot_grace_until = (Mono){ policy->boot_grace },
                 .verdict = { .cause = CAUSE_NOT_KNOWN, .fault = FAULT_UNKNOWN },
         };
 }
@@ -166,9 +166,7 @@ static void restore(Core *core, const Restored *restored, Now now) {
                 core->grace_served = restored->same_boot;
                 core->due = now.mono;
                 return;
-        case STAGE_REMOVED:
-                core->stage = STAGE_REMOVED;
-                return;
+        case STAGE_REMOVED: core->stage = STAGE_REMOVED; return;
         case STAGE_DRAINING:
         case STAGE_RECHECKING:
                 if (restored->same_boot) {
@@ -186,8 +184,7 @@ static void restore(Core *core, const Restored *restored, Now now) {
         case STAGE_HELD:
         case STAGE_REPAIRING:
         case STAGE_TURN:
-        case STAGE_UNDOING:
-                break;
+        case STAGE_UNDOING: break;
         }
         core->stage = record->drained || record->marked ? STAGE_UNDOING : STAGE_WATCHING;
         core->grace_served = core->stage == STAGE_UNDOING && restored->same_boot;
@@ -206,9 +203,7 @@ static bool take_event(Core *core, const Event *event, Now now) {
                 core->awaiting = 0;
         }
         switch (event->type) {
-        case EVENT_SAMPLE:
-                checks_take(&core->checks, &event->sample, &core->policy, now.mono);
-                break;
+        case EVENT_SAMPLE: checks_take(&core->checks, &event->sample, &core->policy, now.mono); break;
         case EVENT_CONFIRMED:
                 checks_confirm(&core->checks, &event->confirmed, &core->policy, now.mono);
                 return true;
@@ -218,12 +213,10 @@ static bool take_event(Core *core, const Event *event, Now now) {
                 else
                         core->look = event->look;
                 return true;
-        case EVENT_RIGHTS:
-                core->rights = event->rights;
-                break;
+        case EVENT_RIGHTS: core->rights = event->rights; break;
         case EVENT_POLICY:
                 core->policy = event->policy;
-                core->boot_grace_until = (Mono) { event->policy.boot_grace };
+                core->boot_grace_until = (Mono){ event->policy.boot_grace };
                 if (core->stage == STAGE_HELD)
                         core->due = now.mono;
                 break;
@@ -232,17 +225,13 @@ static bool take_event(Core *core, const Event *event, Now now) {
                 if (core->stage == STAGE_HELD)
                         core->due = now.mono;
                 break;
-        case EVENT_RESTORED:
-                restore(core, &event->restored, now);
-                break;
+        case EVENT_RESTORED: restore(core, &event->restored, now); break;
         case EVENT_REPAIRED:
         case EVENT_DRAINED:
         case EVENT_UNDRAINED:
         case EVENT_DETACHED:
-        case EVENT_VERIFIED:
-                return true;
-        case EVENT_TICK:
-                break;
+        case EVENT_VERIFIED: return true;
+        case EVENT_TICK: break;
         }
         return false;
 }
@@ -255,9 +244,10 @@ static void note_retry_bar(Core *core, Mono now) {
                 mono_before(now, mono_add(core->ill_from, grace_needed(core))))
                 return;
         core->retry_bar_set = true;
-        core->retry_bar = mono_is_set(core->checks.log.retry_at) && core->checks.log.state == LOG_STATE_BACKOFF
-                ? mono_add(core->checks.log.retry_at, span_min(RETRY_GRACE, core->policy.grace / 2))
-                : MONO_NEVER;
+        core->retry_bar =
+                mono_is_set(core->checks.log.retry_at) && core->checks.log.state == LOG_STATE_BACKOFF
+                        ? mono_add(core->checks.log.retry_at, span_min(RETRY_GRACE, core->policy.grace / 2))
+                        : MONO_NEVER;
 }
 
 static void follow_illness(Core *core, Mono now) {
@@ -307,7 +297,8 @@ static BrakeSet ask_brakes(Core *core, const Look *look, Now now) {
                 .paused_until = core->paused_until,
                 .boot_grace_until = core->boot_grace_until,
                 .cooldown_until = core->cooldown_until,
-                .settle_until = core->share_held ? mono_add(core->share_ended, core->policy.settle) : MONO_NEVER,
+                .settle_until =
+                        core->share_held ? mono_add(core->share_ended, core->policy.settle) : MONO_NEVER,
                 .clear_looks = core->clear_looks,
                 .share_moved = core->share_moved,
                 .path = fresh_path(core, now.mono),
@@ -320,9 +311,10 @@ static BrakeSet ask_brakes(Core *core, const Look *look, Now now) {
 
 /* A missing right to act leaves the local repair; a missing right to read leaves nothing. */
 static bool only_writes_denied(const Core *core, BrakeSet brakes) {
-        static const Right reads[] = { RIGHT_ECS_DESCRIBE_CONTAINER_INSTANCES, RIGHT_ECS_LIST_CONTAINER_INSTANCES,
-                RIGHT_ECS_DESCRIBE_CLUSTERS, RIGHT_ASG_DESCRIBE_INSTANCES, RIGHT_ASG_DESCRIBE_GROUPS,
-                RIGHT_ASG_DESCRIBE_ACTIVITIES, RIGHT_ASG_DESCRIBE_REFRESHES };
+        static const Right reads[] = { RIGHT_ECS_DESCRIBE_CONTAINER_INSTANCES,
+                RIGHT_ECS_LIST_CONTAINER_INSTANCES, RIGHT_ECS_DESCRIBE_CLUSTERS,
+                RIGHT_ASG_DESCRIBE_INSTANCES, RIGHT_ASG_DESCRIBE_GROUPS, RIGHT_ASG_DESCRIBE_ACTIVITIES,
+                RIGHT_ASG_DESCRIBE_REFRESHES };
 
         if (brakes != (1u << BRAKE_RIGHTS))
                 return false;
@@ -334,15 +326,15 @@ static bool only_writes_denied(const Core *core, BrakeSet brakes) {
 
 static bool may_repair(const Core *core, Now now) {
         return core->policy.repair && core->verdict.repairable && !core->repair_done &&
-                core->checks.samples[WITNESS_UNITS].sight == SIGHT_CLEAR &&
-                !mono_is_set(deadline_after(core->record.repaired, REPAIR_PAUSE, now));
+               core->checks.samples[WITNESS_UNITS].sight == SIGHT_CLEAR &&
+               !mono_is_set(deadline_after(core->record.repaired, REPAIR_PAUSE, now));
 }
 
 /* --- signals ----------------------------------------------------------------------------------------------------- */
 
 /* agentConnected=true cancels; but where the cause is another than the connection, ECS has only been asked for a sign. */
 static bool contradicted(const Core *core, const Confirmation *own) {
-        return own->connected && core->verdict.down;
+        return own->outcome == OUTCOME_OK && own->connected && core->verdict.down;
 }
 
 static void count_confirmation(Core *core, Mono now) {
@@ -357,8 +349,8 @@ static Signal signal_of_confirmation(Core *core, const Confirmation *own, Mono n
         unsigned shift = core->unanswered < 4 ? core->unanswered : 4;
 
         if (own->outcome != OUTCOME_OK) {
-                core->confirm_at = mono_add(now,
-                        draw_span(core, 1, 2) * span_min(base, core->policy.turn / 4) / 2 << shift);
+                core->confirm_at = mono_add(
+                        now, draw_span(core, 1, 2) * span_min(base, core->policy.turn / 4) / 2 << shift);
                 core->unanswered++;
                 return SIGNAL_NONE;
         }
@@ -379,22 +371,22 @@ static Signal signal_of_look(Core *core, const Look *look, Now now) {
         if (whole && contradicted(core, &look->own))
                 return SIGNAL_CONNECTED;
         /* The look's own word on us is the second confirmation. */
-        if (whole && core->stage == STAGE_LOOKING)
+        if (whole && look->own.outcome == OUTCOME_OK && core->stage == STAGE_LOOKING)
                 count_confirmation(core, now.mono);
         brakes = ask_brakes(core, look, now);
         if (core->stage == STAGE_RECHECKING) {
                 if (brakes != 0)
                         return SIGNAL_BRAKED;
                 return core->drain_doubtful && core->policy.drain && look->own.status == CONTROL_ACTIVE
-                        ? SIGNAL_UNDRAINED
-                        : SIGNAL_CLEAR;
+                               ? SIGNAL_UNDRAINED
+                               : SIGNAL_CLEAR;
         }
         if (may_repair(core, now) && (brakes == 0 || only_writes_denied(core, brakes)))
                 return SIGNAL_REPAIR;
         if (brakes != 0)
                 return SIGNAL_BRAKED;
         earlier = mono_is_set(core->earlier_look_at) &&
-                mono_since(now.mono, core->earlier_look_at) <= core->policy.turn * 3 / 2;
+                  mono_since(now.mono, core->earlier_look_at) <= core->policy.turn * 3 / 2;
         core->earlier_look_at = now.mono;
         return earlier ? SIGNAL_CLEAR : SIGNAL_FIRST;
 }
@@ -407,7 +399,8 @@ static Signal signal_of_detach(Core *core, Outcome outcome) {
         /* ValidationError is what an instance gets that is detached already, and every other refusal: read to tell. */
         if (outcome == OUTCOME_REFUSED)
                 core->tries = 1;
-        return outcome == OUTCOME_REFUSED || outcome == OUTCOME_BLIND ? SIGNAL_LOST : signal_of_change(outcome);
+        return outcome == OUTCOME_REFUSED || outcome == OUTCOME_BLIND ? SIGNAL_LOST
+                                                                      : signal_of_change(outcome);
 }
 
 static Signal signal_of_verification(Core *core, const Verification *verification, Now now) {
@@ -419,45 +412,37 @@ static Signal signal_of_verification(Core *core, const Verification *verificatio
         case LIFECYCLE_NO_GROUP:
         case LIFECYCLE_DETACHED:
         case LIFECYCLE_DETACHING:
-        case LIFECYCLE_TERMINATING:
-                return SIGNAL_OUT;
+        case LIFECYCLE_TERMINATING: return SIGNAL_OUT;
         case LIFECYCLE_IN_SERVICE:
                 if (verification->activity)
                         return SIGNAL_OUT;
                 /* Reads lag: believe "still in" only when a detach would have shown by now. */
-                return core->tries >= 2 && (sent < 0 || sent >= core->policy.turn) ? SIGNAL_STILL_IN : SIGNAL_NONE;
+                return core->tries >= 2 && (sent < 0 || sent >= core->policy.turn) ? SIGNAL_STILL_IN
+                                                                                   : SIGNAL_NONE;
         case LIFECYCLE_UNKNOWN:
         case LIFECYCLE_PENDING:
         case LIFECYCLE_STANDBY:
         case LIFECYCLE_WARM:
-        case LIFECYCLE_OTHER:
-                break;
+        case LIFECYCLE_OTHER: break;
         }
         return core->tries >= 2 && (sent < 0 || sent >= core->policy.turn) ? SIGNAL_STILL_IN : SIGNAL_NONE;
 }
 
 static Signal signal_of_answer(Core *core, const Event *event, Now now) {
         switch (event->type) {
-        case EVENT_CONFIRMED:
-                return signal_of_confirmation(core, &event->confirmed, now.mono);
-        case EVENT_LOOKED:
-                return signal_of_look(core, &event->look, now);
-        case EVENT_REPAIRED:
-                return event->outcome == OUTCOME_OK ? SIGNAL_NONE : SIGNAL_FAILED;
+        case EVENT_CONFIRMED: return signal_of_confirmation(core, &event->confirmed, now.mono);
+        case EVENT_LOOKED: return signal_of_look(core, &event->look, now);
+        case EVENT_REPAIRED: return event->outcome == OUTCOME_OK ? SIGNAL_NONE : SIGNAL_FAILED;
         case EVENT_DRAINED:
-        case EVENT_UNDRAINED:
-                return signal_of_change(event->outcome);
-        case EVENT_DETACHED:
-                return signal_of_detach(core, event->outcome);
-        case EVENT_VERIFIED:
-                return signal_of_verification(core, &event->verified, now);
+        case EVENT_UNDRAINED: return signal_of_change(event->outcome);
+        case EVENT_DETACHED: return signal_of_detach(core, event->outcome);
+        case EVENT_VERIFIED: return signal_of_verification(core, &event->verified, now);
         case EVENT_TICK:
         case EVENT_SAMPLE:
         case EVENT_RIGHTS:
         case EVENT_POLICY:
         case EVENT_PAUSED:
-        case EVENT_RESTORED:
-                break;
+        case EVENT_RESTORED: break;
         }
         return SIGNAL_NONE;
 }
@@ -465,8 +450,8 @@ static Signal signal_of_answer(Core *core, const Event *event, Now now) {
 static bool ripe(const Core *core, Mono now) {
         if (!grace_over(core, now))
                 return false;
-        return core->grace_served ||
-                (core->confirmations > 0 && mono_since(now, core->first_confirmed) >= core->policy.confirm_before);
+        return core->grace_served || (core->confirmations > 0 && mono_since(now, core->first_confirmed) >=
+                                                                         core->policy.confirm_before);
 }
 
 /* Paused, just booted or cooling down: no need to ask AWS anything to know that nothing will be done. */
@@ -483,7 +468,7 @@ static bool held_without_look(Core *core, Now now) {
 /* Our own restart has interrupted an incident: neither ill nor well until the witnesses have spoken again. */
 static bool gathering(const Core *core, bool ill, Mono now) {
         return core->grace_served && !ill && !core->verdict.up && core->verdict.fault != FAULT_INTENDED &&
-                mono_since(now, core->restored_at) < span_max(GATHER_MIN, break_max(core));
+               mono_since(now, core->restored_at) < span_max(GATHER_MIN, break_max(core));
 }
 
 static Signal signal_of_removed(const Core *core, Now now) {
@@ -503,8 +488,7 @@ static Signal signal_of_state(Core *core, Now now) {
                 return SIGNAL_LOST;
         }
         switch (core->stage) {
-        case STAGE_WATCHING:
-                return ill ? SIGNAL_ILL : SIGNAL_NONE;
+        case STAGE_WATCHING: return ill ? SIGNAL_ILL : SIGNAL_NONE;
         case STAGE_GRACE:
                 if (!ill)
                         return SIGNAL_WELL;
@@ -537,13 +521,10 @@ static Signal signal_of_state(Core *core, Now now) {
                         return SIGNAL_WELL;
                 return core->awaiting == 0 ? SIGNAL_DUE : SIGNAL_NONE;
         case STAGE_VERIFYING:
-        case STAGE_UNDOING:
-                return due && core->awaiting == 0 ? SIGNAL_DUE : SIGNAL_NONE;
-        case STAGE_REMOVED:
-                return signal_of_removed(core, now);
+        case STAGE_UNDOING: return due && core->awaiting == 0 ? SIGNAL_DUE : SIGNAL_NONE;
+        case STAGE_REMOVED: return signal_of_removed(core, now);
         case STAGE_DRAINING:
-        case STAGE_DETACHING:
-                break;
+        case STAGE_DETACHING: break;
         }
         return SIGNAL_NONE;
 }
@@ -553,7 +534,7 @@ static Signal signal_of_state(Core *core, Now now) {
 static void add_effect(Core *core, Plan *plan, EffectType type, Mono now) {
         if (plan->n_effects >= PLAN_EFFECTS_MAX)
                 return;
-        plan->effects[plan->n_effects++] = (Effect) { .type = type, .ticket = ++core->ticket };
+        plan->effects[plan->n_effects++] = (Effect){ .type = type, .ticket = ++core->ticket };
         if (type == EFFECT_FORGET)
                 core->awaiting = 0;
         if (type == EFFECT_FORGET || type == EFFECT_PROBE)
@@ -567,13 +548,15 @@ static void add_effect(Core *core, Plan *plan, EffectType type, Mono now) {
 static Span hold_span(Core *core, bool throttled) {
         Span turn = core->policy.turn, base = throttled ? turn / 4 : turn / 2, ceiling = turn * 5;
         unsigned shift = core->holds < 12 ? core->holds : 12;
+        /* Beyond a page nobody has counted them: it may be everybody. */
+        Span sick = core->look.more_than_a_page ? core->look.cluster.members : core->last_sick;
         Span wait;
 
         if ((core->brakes & (1u << BRAKE_SHARE)) != 0)
                 ceiling = turn * 30;
         wait = span_min(base << shift, ceiling);
         if ((core->brakes & (1u << BRAKE_SHARE)) != 0)
-                wait = span_min(span_max(wait, turn / 150 * (Span) core->last_sick), ceiling);
+                wait = span_min(span_max(wait, turn / 150 * sick), ceiling);
         return draw_span(core, wait / 2, wait + wait / 2);
 }
 
@@ -624,9 +607,7 @@ static void enter(Core *core, Stage next, Now now) {
                 core->repair_done = true;
                 core->due = mono_add(now.mono, core->policy.repair_wait);
                 break;
-        case STAGE_TURN:
-                core->due = mono_add(now.mono, draw_span(core, turn / 2, turn * 5 / 6));
-                break;
+        case STAGE_TURN: core->due = mono_add(now.mono, draw_span(core, turn / 2, turn * 5 / 6)); break;
         case STAGE_DRAINING:
                 core->record.drained = core->record.marked = core->record.acted = true;
                 core->checks.our_drain = true;
@@ -638,11 +619,13 @@ static void enter(Core *core, Stage next, Now now) {
                 break;
         case STAGE_VERIFYING:
                 core->tries++;
-                core->due = mono_add(now.mono, span_min(turn / 4 << (core->tries < 4 ? core->tries - 1 : 3), turn));
+                core->due = mono_add(
+                        now.mono, span_min(turn / 4 << (core->tries < 4 ? core->tries - 1 : 3), turn));
                 break;
         case STAGE_UNDOING:
                 core->tries = core->stage == STAGE_UNDOING ? core->tries + 1 : 0;
-                core->due = mono_add(now.mono, span_min(turn / 4 << (core->tries < 6 ? core->tries : 6), turn * 5));
+                core->due = mono_add(
+                        now.mono, span_min(turn / 4 << (core->tries < 6 ? core->tries : 6), turn * 5));
                 break;
         case STAGE_REMOVED:
                 core->record.drained = core->record.marked = false;
@@ -652,8 +635,7 @@ static void enter(Core *core, Stage next, Now now) {
                 core->brakes = 0;
                 break;
         case STAGE_GRACE:
-        case STAGE_RECHECKING:
-                break;
+        case STAGE_RECHECKING: break;
         }
 }
 
@@ -674,7 +656,7 @@ static void move(Core *core, Signal signal, Now now, Plan *plan) {
                 core->record.changed = now.wall;
                 /* Grace is not worth a write: after a restart it begins anew. */
                 plan->record_changed |= !(was == STAGE_WATCHING && core->stage == STAGE_GRACE) &&
-                        !(was == STAGE_GRACE && core->stage == STAGE_WATCHING);
+                                        !(was == STAGE_GRACE && core->stage == STAGE_WATCHING);
         }
         /* What was asked before has lost its meaning, whatever it answers. */
         if (was != core->stage)
@@ -691,9 +673,8 @@ static void ask_control_plane(Core *core, Now now, Plan *plan) {
         Mono at = MONO_INFINITE;
 
         if (core->stage == STAGE_GRACE && core->confirmations == 0 && mono_is_set(core->ill_from))
-                at = mono_max(core->ill_from,
-                        mono_add(mono_add(core->ill_from, grace_needed(core)),
-                                -core->policy.confirm_before - core->confirm_jitter));
+                at = mono_max(core->ill_from, mono_add(mono_add(core->ill_from, grace_needed(core)),
+                                                      -core->policy.confirm_before - core->confirm_jitter));
         else if (core->stage == STAGE_WATCHING && mono_is_set(core->lone_from))
                 at = mono_add(core->lone_from, span_min(LONE_DELAY, core->policy.grace / 4));
         if (at.usec == MONO_INFINITE.usec)
@@ -718,8 +699,8 @@ static void plan_wake(Core *core, Now now, Plan *plan) {
                 if (mono_before(now.mono, grace_end))
                         plan->wake = mono_min(plan->wake, grace_end);
                 else if (mono_is_set(core->first_confirmed))
-                        plan->wake = mono_min(plan->wake,
-                                mono_add(core->first_confirmed, core->policy.confirm_before));
+                        plan->wake = mono_min(
+                                plan->wake, mono_add(core->first_confirmed, core->policy.confirm_before));
         }
         plan->wake = mono_max(plan->wake, mono_add(now.mono, SPAN_MSEC(1)));
 }
@@ -729,7 +710,7 @@ void core_step(Core *core, const Event *event, Now now, Plan *plan) {
         BrakeSet brakes = core->brakes;
         bool answered;
 
-        *plan = (Plan) { .wake = MONO_INFINITE };
+        *plan = (Plan){ .wake = MONO_INFINITE };
         notice_break(core, now);
         answered = take_event(core, event, now);
         core->checks.our_drain = core->record.drained;
@@ -760,6 +741,7 @@ void core_step(Core *core, const Event *event, Now now, Plan *plan) {
         if (core->stage == STAGE_GRACE) /* for people; what needs a look is not asked yet */
                 core->brakes = ask_brakes(core, NULL, now) & ~(1u << BRAKE_BLIND);
         plan->brakes_changed = core->brakes != brakes;
-        plan->watch_path = core->verdict.down && core->verdict.fault == FAULT_HOST && core->stage != STAGE_REMOVED;
+        plan->watch_path =
+                core->verdict.down && core->verdict.fault == FAULT_HOST && core->stage != STAGE_REMOVED;
         plan_wake(core, now, plan);
 }

@@ -34,21 +34,21 @@ typedef enum Stage {
  * What must outlive the process: written to the journal before each step, handed back by EVENT_RESTORED at the start.
  */
 typedef struct Record {
-        uint64_t incident;     /* number of this or the last incident; 0: none ever */
-        uint32_t stage;        /* Stage */
-        uint32_t cause;        /* Cause */
-        Wall opened;           /* when the incident was opened: end of grace */
-        Wall changed;          /* when the stage was entered */
-        Wall closed;           /* end of the last incident that acted; WALL_NEVER: none */
-        Wall repaired;         /* last restart of ecs.service; WALL_NEVER: never */
-        Wall detach_sent;      /* last DetachInstances; WALL_NEVER: never */
-        bool drained;          /* a drain of ours may exist at ECS */
-        bool marked;           /* our incident attribute may exist at ECS */
-        bool acted;            /* this incident has drained, or tried to: its end starts the cooldown */
+        uint64_t incident; /* number of this or the last incident; 0: none ever */
+        uint32_t stage;    /* Stage */
+        uint32_t cause;    /* Cause */
+        Wall opened;       /* when the incident was opened: end of grace */
+        Wall changed;      /* when the stage was entered */
+        Wall closed;       /* end of the last incident that acted; WALL_NEVER: none */
+        Wall repaired;     /* last restart of ecs.service; WALL_NEVER: never */
+        Wall detach_sent;  /* last DetachInstances; WALL_NEVER: never */
+        bool drained;      /* a drain of ours may exist at ECS */
+        bool marked;       /* our incident attribute may exist at ECS */
+        bool acted;        /* this incident has drained, or tried to: its end starts the cooldown */
 } Record;
 
 typedef enum EventType {
-        EVENT_TICK,      /* nothing but time: the plan's wake, or a keep-alive of a minute at most */
+        EVENT_TICK, /* nothing but time: the plan's wake, or a keep-alive of a minute at most */
         EVENT_SAMPLE,
         EVENT_CONFIRMED, /* answer to EFFECT_CONFIRM */
         EVENT_LOOKED,    /* answer to EFFECT_LOOK */
@@ -67,26 +67,26 @@ typedef enum EventType {
 /** Answer to EFFECT_VERIFY: the group's word on this instance. */
 typedef struct Verification {
         Outcome outcome;
-        Lifecycle lifecycle;  /* LIFECYCLE_NO_GROUP: Auto Scaling does not know it as a member */
-        bool activity;        /* an activity tells of its detachment since Record.detach_sent */
+        Lifecycle lifecycle; /* LIFECYCLE_NO_GROUP: Auto Scaling does not know it as a member */
+        bool activity;       /* an activity tells of its detachment since Record.detach_sent */
 } Verification;
 
 /** What the host knows about itself at the start. */
 typedef struct Restored {
         Record record;
-        bool answered_this_boot;   /* introspection has answered in this boot */
-        bool registered_before;    /* a container instance ARN of this very instance is known from before */
-        bool same_boot;            /* the record was written in this boot */
+        bool answered_this_boot; /* introspection has answered in this boot */
+        bool registered_before;  /* a container instance ARN of this very instance is known from before */
+        bool same_boot;          /* the record was written in this boot */
 } Restored;
 
 typedef struct Event {
         EventType type;
-        uint32_t ticket;           /* of answers: the effect's; an answer with another ticket is ignored */
+        uint32_t ticket; /* of answers: the effect's; an answer with another ticket is ignored */
         union {
                 Sample sample;
                 Confirmation confirmed;
                 Look look;
-                Outcome outcome;   /* REPAIRED, DRAINED, UNDRAINED, DETACHED */
+                Outcome outcome; /* REPAIRED, DRAINED, UNDRAINED, DETACHED */
                 Verification verified;
                 Rights rights;
                 Policy policy;
@@ -96,15 +96,15 @@ typedef struct Event {
 } Event;
 
 typedef enum EffectType {
-        EFFECT_CONFIRM,   /* DescribeContainerInstances of our own */
+        EFFECT_CONFIRM, /* DescribeContainerInstances of our own */
         EFFECT_LOOK,
-        EFFECT_PROBE,     /* find out about write rights with ids that cannot exist */
-        EFFECT_REPAIR,    /* restart ecs.service */
-        EFFECT_DRAIN,     /* attribute incident=removing, then status DRAINING */
-        EFFECT_UNDRAIN,   /* status ACTIVE if it is ours and draining, then the attribute away */
-        EFFECT_DETACH,    /* DetachInstances, desired capacity unchanged, sent at most once */
-        EFFECT_VERIFY,    /* DescribeAutoScalingInstances, activities, metadata service */
-        EFFECT_FORGET,    /* drop what is under way: its answer is no longer wanted */
+        EFFECT_PROBE,   /* find out about write rights with ids that cannot exist */
+        EFFECT_REPAIR,  /* restart ecs.service */
+        EFFECT_DRAIN,   /* attribute incident=removing, then status DRAINING */
+        EFFECT_UNDRAIN, /* status ACTIVE if it is ours and draining, then the attribute away */
+        EFFECT_DETACH,  /* DetachInstances, desired capacity unchanged, sent at most once */
+        EFFECT_VERIFY,  /* DescribeAutoScalingInstances, activities, metadata service */
+        EFFECT_FORGET,  /* drop what is under way: its answer is no longer wanted */
 } EffectType;
 #define EFFECT_TYPE_N (EFFECT_FORGET + 1)
 
@@ -116,12 +116,12 @@ typedef struct Effect {
 #define PLAN_EFFECTS_MAX 4
 
 typedef struct Plan {
-        Mono wake;                /* call again by then, with EVENT_TICK at the latest */
+        Mono wake; /* call again by then, with EVENT_TICK at the latest */
         unsigned n_effects;
         Effect effects[PLAN_EFFECTS_MAX];
-        bool record_changed;      /* write Core.record to the journal before carrying out the effects */
-        bool watch_path;          /* the path witness shall ask once a minute */
-        bool verdict_changed;     /* edges, for the log */
+        bool record_changed;  /* write Core.record to the journal before carrying out the effects */
+        bool watch_path;      /* the path witness shall ask once a minute */
+        bool verdict_changed; /* edges, for the log */
         bool stage_changed;
         bool brakes_changed;
 } Plan;
@@ -135,53 +135,53 @@ typedef struct Core {
         Stage stage;
         Record record;
 
-        uint64_t random;           /* state of the generator */
-        uint32_t ticket;           /* last one given */
-        uint32_t awaiting;         /* ticket of the effect whose answer is awaited; 0: none */
-        Mono answer_due;           /* an answer later than this counts as none */
+        uint64_t random;   /* state of the generator */
+        uint32_t ticket;   /* last one given */
+        uint32_t awaiting; /* ticket of the effect whose answer is awaited; 0: none */
+        Mono answer_due;   /* an answer later than this counts as none */
 
-        Mono stepped;              /* last step, to notice a freeze */
-        Span wall_offset;          /* wall minus mono at the last step, to notice a clock jump */
-        Mono observed_from;        /* observed without a break since */
-        Mono ill_from;             /* ill, by enough witnesses, without a break since; MONO_NEVER: not ill */
-        Mono lone_from;            /* down by a single witness since */
-        Mono cause_from;           /* the verdict's cause stands since */
-        bool retry_bar_set;        /* the agent's announced retry was looked at when grace ended */
-        Mono retry_bar;            /* ... and grace does not end before this */
-        bool grace_served;         /* grace was over before our own restart, in the middle of an incident */
-        Mono restored_at;          /* ... at which the witnesses began anew */
-        bool drain_doubtful;       /* ... and between journal and drain: whether it was sent must be read */
+        Mono stepped;        /* last step, to notice a freeze */
+        Span wall_offset;    /* wall minus mono at the last step, to notice a clock jump */
+        Mono observed_from;  /* observed without a break since */
+        Mono ill_from;       /* ill, by enough witnesses, without a break since; MONO_NEVER: not ill */
+        Mono lone_from;      /* down by a single witness since */
+        Mono cause_from;     /* the verdict's cause stands since */
+        bool retry_bar_set;  /* the agent's announced retry was looked at when grace ended */
+        Mono retry_bar;      /* ... and grace does not end before this */
+        bool grace_served;   /* grace was over before our own restart, in the middle of an incident */
+        Mono restored_at;    /* ... at which the witnesses began anew */
+        bool drain_doubtful; /* ... and between journal and drain: whether it was sent must be read */
 
         unsigned confirmations;
-        Mono confirm_at;           /* ECS is not asked again before this */
-        Mono first_confirmed;      /* first agentConnected=false of this grace */
-        unsigned unanswered;       /* questions to ECS in a row that got no answer */
-        Span confirm_jitter;       /* how much earlier than planned ECS is first asked: hosts must not ask in step */
+        Mono confirm_at;      /* ECS is not asked again before this */
+        Mono first_confirmed; /* first agentConnected=false of this grace */
+        unsigned unanswered;  /* questions to ECS in a row that got no answer */
+        Span confirm_jitter; /* how much earlier than planned ECS is first asked: hosts must not ask in step */
 
-        Look look;                 /* last one that was answered whole */
-        Mono looked_at;            /* when it was answered; MONO_NEVER: none */
-        Mono earlier_look_at;      /* the clear look before it, in this incident */
-        unsigned holds;            /* in a row, for the back-off */
-        bool share_held;           /* at the last look, or since it moved */
+        Look look;            /* last one that was answered whole */
+        Mono looked_at;       /* when it was answered; MONO_NEVER: none */
+        Mono earlier_look_at; /* the clear look before it, in this incident */
+        unsigned holds;       /* in a row, for the back-off */
+        bool share_held;      /* at the last look, or since it moved */
         bool share_moved;
-        Mono share_ended;          /* when share last stopped holding or moving */
+        Mono share_ended; /* when share last stopped holding or moving */
         unsigned clear_looks;
-        uint32_t last_sick;        /* of the cluster, at the last look */
+        uint32_t last_sick; /* of the cluster, at the last look */
         bool last_sick_known;
 
         Mono stage_from;
-        Mono due;                  /* what the stage waits for: next look, end of repair.wait, next read; MONO_INFINITE */
-        unsigned tries;            /* of this stage */
-        bool repair_done;          /* in this incident */
+        Mono due; /* what the stage waits for: next look, end of repair.wait, next read; MONO_INFINITE */
+        unsigned tries;   /* of this stage */
+        bool repair_done; /* in this incident */
 
         Mono paused_until;
         Mono boot_grace_until;
         Mono cooldown_until;
         Mono repair_allowed_from;
-        bool seen_outside;         /* REMOVED: the metadata service has shown us out of the group */
-        BrakeSet brakes;           /* that hold now, as last asked */
+        bool seen_outside; /* REMOVED: the metadata service has shown us out of the group */
+        BrakeSet brakes;   /* that hold now, as last asked */
         Mono brake_until[BRAKE_N];
-        uint64_t removals;         /* by us, since the start: remediation_performed */
+        uint64_t removals; /* by us, since the start: remediation_performed */
 } Core;
 
 /** core_init() - @seed feeds the jitter; equal seeds and events give equal plans */

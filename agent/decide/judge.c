@@ -109,8 +109,14 @@ static void judge_disks(Checks *checks, const Sample *sample, const Policy *poli
 
         (void) policy;
         check_take(&checks->disk_writable,
-                !clear ? READING_NONE : sample->disks.root_read_only ? READING_DOWN : READING_UP, 2, 1, now);
-        check_take(&checks->disk_space, !clear ? READING_NONE : sample->disks.root_full ? READING_DOWN : READING_UP,
+                !clear                         ? READING_NONE
+                : sample->disks.root_read_only ? READING_DOWN
+                                               : READING_UP,
+                2, 1, now);
+        check_take(&checks->disk_space,
+                !clear                    ? READING_NONE
+                : sample->disks.root_full ? READING_DOWN
+                                          : READING_UP,
                 6, 1, now);
 }
 
@@ -119,7 +125,10 @@ static void judge_memory(Checks *checks, const Sample *sample, const Policy *pol
 
         (void) policy;
         check_take(&checks->memory,
-                !clear ? READING_NONE : sample->memory.full > MEMORY_FULL_MAX ? READING_DOWN : READING_UP, 6, 1, now);
+                !clear                                  ? READING_NONE
+                : sample->memory.full > MEMORY_FULL_MAX ? READING_DOWN
+                                                        : READING_UP,
+                6, 1, now);
 }
 
 static void judge_log(Checks *checks, const Sample *sample, const Policy *policy, Mono now) {
@@ -173,13 +182,15 @@ void checks_confirm(Checks *checks, const Confirmation *confirmation, const Poli
         if (confirmation->updating && !mono_is_set(checks->updating_from))
                 checks->updating_from = now;
         /* The log was silent, so we called it wedged, and ECS says that it is connected: the log is not to be trusted. */
-        if (confirmation->connected && log_machine_state(&checks->log, policy, true, now) == LOG_STATE_WEDGED)
+        if (confirmation->connected &&
+                log_machine_state(&checks->log, policy, true, now) == LOG_STATE_WEDGED)
                 checks->log.distrusted_until = mono_add(now, SPAN_HOUR(6));
 }
 
 void checks_age(Checks *checks, Mono now) {
-        Check *all[] = { &checks->introspection, &checks->tasks, &checks->link, &checks->listener, &checks->stuck,
-                &checks->unit, &checks->docker, &checks->disk_writable, &checks->disk_space, &checks->memory };
+        Check *all[] = { &checks->introspection, &checks->tasks, &checks->link, &checks->listener,
+                &checks->stuck, &checks->unit, &checks->docker, &checks->disk_writable, &checks->disk_space,
+                &checks->memory };
 
         for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
                 check_age(all[i], STALE_AFTER, now);

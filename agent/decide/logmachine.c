@@ -58,7 +58,8 @@ void log_machine_take(LogMachine *machine, const LogSample *sample, Mono now) {
 }
 
 LogState log_machine_state(const LogMachine *machine, const Policy *policy, bool alive, Mono now) {
-        bool distrusted = mono_is_set(machine->distrusted_until) && mono_before(now, machine->distrusted_until);
+        bool distrusted =
+                mono_is_set(machine->distrusted_until) && mono_before(now, machine->distrusted_until);
         Mono tried = mono_max(machine->retry_line, machine->retry_at);
 
         switch (machine->state) {
@@ -77,8 +78,7 @@ LogState log_machine_state(const LogMachine *machine, const Policy *policy, bool
         case LOG_STATE_INACTIVE:
         case LOG_STATE_WEDGED:
         case LOG_STATE_STOPPED:
-        case LOG_STATE_UPDATING:
-                return machine->state;
+        case LOG_STATE_UPDATING: return machine->state;
         }
         return LOG_STATE_BLIND;
 }

@@ -40,8 +40,8 @@ typedef struct Confirmation {
         Outcome outcome; /* anything but OUTCOME_OK: the rest means nothing */
         bool connected;  /* agentConnected */
         ControlStatus status;
-        bool marked;     /* our attribute says that we are removing it */
-        bool updating;   /* agentUpdateStatus PENDING, STAGING, STAGED or UPDATING */
+        bool marked;   /* our attribute says that we are removing it */
+        bool updating; /* agentUpdateStatus PENDING, STAGING, STAGED or UPDATING */
         Wall server_time;
 } Confirmation;
 
@@ -53,17 +53,17 @@ typedef struct Population {
 
 /** What the tag ecs-health-agent says on group or cluster. */
 typedef enum Switch {
-        SWITCH_ON,           /* no tag, or "on" */
-        SWITCH_OFF,          /* "off" */
+        SWITCH_ON,  /* no tag, or "on" */
+        SWITCH_OFF, /* "off" */
         SWITCH_NOT_UNDERSTOOD,
 } Switch;
 
 /* Why a group is not to be touched: bits of Look.group_state. */
-#define GROUP_SUSPENDED (1u << 0)  /* Launch, Terminate, HealthCheck or ReplaceUnhealthy is suspended */
+#define GROUP_SUSPENDED  (1u << 0) /* Launch, Terminate, HealthCheck or ReplaceUnhealthy is suspended */
 #define GROUP_REFRESHING (1u << 1) /* an instance refresh is under way */
-#define GROUP_MOVING (1u << 2)     /* scale-in or a zone rebalance is under way */
-#define GROUP_OPERATED (1u << 3)   /* another AWS service operates it */
-#define GROUP_DELETING (1u << 4)   /* Status is set: delete in progress */
+#define GROUP_MOVING     (1u << 2) /* scale-in or a zone rebalance is under way */
+#define GROUP_OPERATED   (1u << 3) /* another AWS service operates it */
+#define GROUP_DELETING   (1u << 4) /* Status is set: delete in progress */
 
 /** Which read of a look failed. */
 typedef enum LookPart {
@@ -76,29 +76,30 @@ typedef enum LookPart {
 
 /**
  * One look at ourselves and our peers, in the order of the design: metadata service, ECS, Auto Scaling. It stops as
- * soon as it decides: when share already holds (.share_decided), the Auto Scaling part is not asked and means nothing.
+ * soon as it decides: when share already holds (.share_decided), the group is not read and its part means nothing; when
+ * the metadata service shows us not InService, .own is OUTCOME_BLIND and nothing else was asked.
  */
 typedef struct Look {
-        Outcome outcome;       /* OUTCOME_OK: every part that was asked has answered */
+        Outcome outcome; /* OUTCOME_OK: every part that was asked has answered */
         LookPart failed;
-        char action[64];       /* the call that failed, "" if none: "DescribeAutoScalingGroups" */
+        char action[64]; /* the call that failed, "" if none: "DescribeAutoScalingGroups" */
 
-        Lifecycle lifecycle;   /* Auto Scaling's word if it was asked, else the metadata service's */
+        Lifecycle lifecycle; /* Auto Scaling's word if it was asked, else the metadata service's */
         bool spot_notice;
         Confirmation own;
 
         Population cluster, group, zone;
         bool more_than_a_page; /* more than 100 disconnected */
-        bool share_decided;    /* the cluster's numbers alone hold: Auto Scaling was not asked */
+        bool share_decided;    /* the numbers so far hold already: the group itself was not read */
         uint32_t connected_peers;
 
         Switch tag_cluster, tag_group;
-        uint32_t group_state;  /* GROUP_* */
-        uint32_t group_size;   /* desired capacity in instances */
-        bool group_weighted;   /* weighted, or counted in vCPU or memory */
+        uint32_t group_state;    /* GROUP_* */
+        uint32_t group_size;     /* desired capacity in instances */
+        bool group_weighted;     /* weighted, or counted in vCPU or memory */
         uint32_t removed_window; /* of this group's instances within brakes.window, this one not counted */
         uint32_t removed_day;
-        bool ledger_full;      /* more pages of activities than are read: counts as full */
+        bool ledger_full; /* more pages of activities than are read: counts as full */
         Wall server_time;
 } Look;
 

@@ -7,10 +7,10 @@
 
 #include "agent/decide/core.h"
 
-#define NAMES(function, Type, count, ...)                                                                             \
-        const char *function(Type value) {                                                                            \
-                static const char *const names[count] = { __VA_ARGS__ };                                              \
-                return (unsigned) value < (count) && names[value] ? names[value] : "?";                               \
+#define NAMES(function, Type, count, ...)                                                                   \
+        const char *function(Type value) {                                                                  \
+                static const char *const names[count] = { __VA_ARGS__ };                                    \
+                return (unsigned) value < (count) && names[value] ? names[value] : "?";                     \
         }
 
 /* clang-format off */

@@ -15,10 +15,10 @@ typedef enum Action {
 #define ACTION_N (ACTION_DETACH + 1)
 
 /* Causes that count like a lost connection: bits of Policy.also_act_on. */
-#define ALSO_DOCKER (1u << 0)
+#define ALSO_DOCKER         (1u << 0)
 #define ALSO_DISK_READ_ONLY (1u << 1)
-#define ALSO_DISK_FULL (1u << 2)
-#define ALSO_MEMORY (1u << 3)
+#define ALSO_DISK_FULL      (1u << 2)
+#define ALSO_MEMORY         (1u << 3)
 
 /** A count or a share of something; -1: not given. */
 typedef struct Amount {
@@ -27,29 +27,29 @@ typedef struct Amount {
 } Amount;
 
 typedef struct Policy {
-        unsigned action;              /* Action */
-        Span grace;                   /* disconnected this long without a break before anything is done */
-        Span grace_dead;              /* the same when the agent's process is dead, hung, or has exited */
+        unsigned action; /* Action */
+        Span grace;      /* disconnected this long without a break before anything is done */
+        Span grace_dead; /* the same when the agent's process is dead, hung, or has exited */
         bool drain;
-        Span cooldown;                /* between two incidents of this host */
+        Span cooldown; /* between two incidents of this host */
         bool act_if_never_registered;
-        uint32_t also_act_on;         /* ALSO_* */
+        uint32_t also_act_on; /* ALSO_* */
 
         bool repair;
         Span repair_wait;
-        Span confirm_before;          /* the first question to ECS comes this long before the end of grace */
+        Span confirm_before; /* the first question to ECS comes this long before the end of grace */
 
-        Span wedged_after;            /* DOWN with no line of a retry for this long */
-        Span silent_after;            /* no sign of a connection in the log for this long */
+        Span wedged_after; /* DOWN with no line of a retry for this long */
+        Span silent_after; /* no sign of a connection in the log for this long */
 
-        int64_t max_sick;             /* hundredths of a percent */
+        int64_t max_sick; /* hundredths of a percent */
         Amount max_actions;
         Span window;
-        Span turn;                    /* two looks lie half to five sixths of a turn apart; one counts for 1.5 turns */
+        Span turn; /* two looks lie half to five sixths of a turn apart; one counts for 1.5 turns */
         Span settle;
         Span boot_grace;
 
-        bool external;                /* ECS_EXTERNAL in the agent's settings: not an EC2 instance, never acted on */
+        bool external; /* ECS_EXTERNAL in the agent's settings: not an EC2 instance, never acted on */
 } Policy;
 
 const char *action_to_string(Action action);

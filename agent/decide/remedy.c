@@ -4,7 +4,7 @@
 
 #include "agent/decide/remedy.h"
 
-#define TO(stage, effect)                                                                                             \
+#define TO(stage, effect)                                                                                   \
         { true, (stage), (effect) }
 
 /* clang-format off */

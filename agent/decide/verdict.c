@@ -28,9 +28,9 @@
 
 /** The witnesses' words on the agent's process and on its connection. */
 typedef struct Evidence {
-        bool refused, hung;   /* introspection */
+        bool refused, hung; /* introspection */
         bool no_listener, stuck;
-        bool alive;           /* some process of it answers or listens */
+        bool alive; /* some process of it answers or listens */
         LogState log;
         uint32_t say_down, say_up;
 } Evidence;
@@ -48,7 +48,7 @@ static void hear_process(const Checks *checks, Evidence *e) {
         e->no_listener = checks->listener.believed == READING_DOWN;
         e->stuck = checks->stuck.believed == READING_DOWN;
         e->alive = checks->introspection.believed == READING_UP ||
-                (checks->listener.believed == READING_UP && !down);
+                   (checks->listener.believed == READING_UP && !down);
         if (down)
                 e->say_down |= BIT(WITNESS_INTROSPECTION);
         if (e->no_listener || (e->hung && e->stuck))
@@ -63,10 +63,11 @@ static void hear_link(const Checks *checks, const Policy *policy, Mono now, Evid
         bool log_down;
 
         e->log = log_machine_state(&checks->log, policy, e->alive || e->hung, now);
-        if (checks->samples[WITNESS_LOG].sight != SIGHT_CLEAR || checks->samples[WITNESS_LOG].log.level_raised)
+        if (checks->samples[WITNESS_LOG].sight != SIGHT_CLEAR ||
+                checks->samples[WITNESS_LOG].log.level_raised)
                 e->log = LOG_STATE_BLIND;
         log_down = e->log == LOG_STATE_DOWN || e->log == LOG_STATE_BACKOFF || e->log == LOG_STATE_WEDGED ||
-                e->log == LOG_STATE_STOPPED;
+                   e->log == LOG_STATE_STOPPED;
 
         /* A dead or frozen process writes no last word: its log and its sockets go on looking well. */
         if (e->log == LOG_STATE_UP && !process_down &&
@@ -105,19 +106,14 @@ static bool meant_to_be(const Checks *checks, const Policy *policy, Cause *ret) 
         switch (lifecycle) {
         case LIFECYCLE_UNKNOWN:
         case LIFECYCLE_PENDING:
-        case LIFECYCLE_IN_SERVICE:
-                break;
-        case LIFECYCLE_NO_GROUP:
-                return *ret = CAUSE_NO_GROUP, true;
-        case LIFECYCLE_STANDBY:
-                return *ret = CAUSE_STANDBY, true;
-        case LIFECYCLE_WARM:
-                return *ret = CAUSE_WARM_POOL, true;
+        case LIFECYCLE_IN_SERVICE: break;
+        case LIFECYCLE_NO_GROUP: return *ret = CAUSE_NO_GROUP, true;
+        case LIFECYCLE_STANDBY: return *ret = CAUSE_STANDBY, true;
+        case LIFECYCLE_WARM: return *ret = CAUSE_WARM_POOL, true;
         case LIFECYCLE_DETACHING:
         case LIFECYCLE_DETACHED:
         case LIFECYCLE_TERMINATING:
-        case LIFECYCLE_OTHER:
-                return *ret = CAUSE_LEAVING, true;
+        case LIFECYCLE_OTHER: return *ret = CAUSE_LEAVING, true;
         }
         if (checks->spot_notice)
                 return *ret = CAUSE_SPOT, true;
@@ -129,8 +125,8 @@ static bool stopped_by_somebody(const Checks *checks) {
         bool seen = checks->samples[WITNESS_UNITS].sight == SIGHT_CLEAR;
 
         return seen &&
-                (units->ecs.intent == INTENT_STOPPED || units->ecs.intent == INTENT_DISABLED ||
-                        units->docker.intent == INTENT_STOPPED || units->docker.intent == INTENT_DISABLED);
+               (units->ecs.intent == INTENT_STOPPED || units->ecs.intent == INTENT_DISABLED ||
+                       units->docker.intent == INTENT_STOPPED || units->docker.intent == INTENT_DISABLED);
 }
 
 static bool meant_to_be_down(const Checks *checks, const Evidence *e, Mono now, Cause *ret) {
@@ -201,11 +197,11 @@ static void settle_on(Verdict *verdict, Cause cause, Fault fault) {
 }
 
 /* Rule 2: nobody complains, or only about an agent that has never been there. */
-static bool not_down(const Checks *checks, const Policy *policy, Mono boot_grace_until, Mono now, const Evidence *e,
-        Verdict *ret) {
+static bool not_down(const Checks *checks, const Policy *policy, Mono boot_grace_until, Mono now,
+        const Evidence *e, Verdict *ret) {
         bool starting = mono_before(now, boot_grace_until);
         bool absent = e->refused || e->no_listener ||
-                checks->samples[WITNESS_INTROSPECTION].introspection.metadata == ANSWER_REFUSED;
+                      checks->samples[WITNESS_INTROSPECTION].introspection.metadata == ANSWER_REFUSED;
 
         if (!checks->answered_this_boot && absent) {
                 if (starting)
@@ -230,11 +226,12 @@ static bool not_down(const Checks *checks, const Policy *policy, Mono boot_grace
         return settle_on(ret, CAUSE_NOT_KNOWN, FAULT_UNKNOWN), true;
 }
 
-void verdict_decide(const Checks *checks, const Policy *policy, Mono boot_grace_until, Mono now, Verdict *ret) {
+void verdict_decide(
+        const Checks *checks, const Policy *policy, Mono boot_grace_until, Mono now, Verdict *ret) {
         Evidence e = { 0 };
         Cause cause = CAUSE_NONE;
 
-        *ret = (Verdict) { 0 };
+        *ret = (Verdict){ 0 };
         hear_process(checks, &e);
         hear_link(checks, policy, now, &e);
         hear_control(checks, policy, now, &e);
@@ -265,7 +262,8 @@ void verdict_decide(const Checks *checks, const Policy *policy, Mono boot_grace_
         if (e.say_down != 0) { /* 7, 8 */
                 ret->down = true;
                 ret->repairable = e.log == LOG_STATE_WEDGED;
-                return settle_on(ret, e.log == LOG_STATE_WEDGED ? CAUSE_AGENT_WEDGED : CAUSE_LINK_LOST, FAULT_HOST);
+                return settle_on(
+                        ret, e.log == LOG_STATE_WEDGED ? CAUSE_AGENT_WEDGED : CAUSE_LINK_LOST, FAULT_HOST);
         }
         ret->enough = true;
         (void) also(checks, policy, &cause); /* 9: not_down() has seen that one of them is */

@@ -9,9 +9,9 @@
 #include "agent/decide/policy.h"
 
 typedef enum Cause {
-        CAUSE_NONE,             /* nothing is wrong */
-        CAUSE_NOT_KNOWN,        /* too few witnesses can tell, or they contradict each other */
-        CAUSE_STARTING,         /* not registered yet in this boot, within boot grace */
+        CAUSE_NONE,      /* nothing is wrong */
+        CAUSE_NOT_KNOWN, /* too few witnesses can tell, or they contradict each other */
+        CAUSE_STARTING,  /* not registered yet in this boot, within boot grace */
         /* down, by this host's fault or its network's */
         CAUSE_LINK_LOST,        /* the agent lives and retries, the connection does not come */
         CAUSE_AGENT_DEAD,       /* its process is gone */
@@ -30,7 +30,7 @@ typedef enum Cause {
         CAUSE_OPERATOR_STOP,
         CAUSE_UPDATE,
         CAUSE_DEREGISTERED,
-        CAUSE_LEAVING,          /* terminating, detaching, detached */
+        CAUSE_LEAVING, /* terminating, detaching, detached */
         CAUSE_STANDBY,
         CAUSE_WARM_POOL,
         CAUSE_SPOT,
@@ -45,9 +45,9 @@ typedef enum Cause {
 typedef enum Fault {
         FAULT_NONE,
         FAULT_UNKNOWN,
-        FAULT_HOST,     /* of this host, or not yet told apart from its network: the look at the peers tells */
-        FAULT_MANY,     /* of the control plane, or of the network of many */
-        FAULT_OURS,     /* our role or settings */
+        FAULT_HOST, /* of this host, or not yet told apart from its network: the look at the peers tells */
+        FAULT_MANY, /* of the control plane, or of the network of many */
+        FAULT_OURS, /* our role or settings */
         FAULT_INTENDED, /* meant by somebody */
 } Fault;
 #define FAULT_N (FAULT_INTENDED + 1)
@@ -55,19 +55,21 @@ typedef enum Fault {
 typedef struct Verdict {
         Cause cause;
         Fault fault;
-        bool down;      /* the agent is disconnected, whoever's fault it is */
-        bool enough;    /* by as many witnesses as an action needs */
-        bool up;        /* somebody positively says that it is connected */
-        bool dead;      /* counts by grace_dead: the process is dead, hung or has exited */
+        bool down;   /* the agent is disconnected, whoever's fault it is */
+        bool enough; /* by as many witnesses as an action needs */
+        bool up;     /* somebody positively says that it is connected */
+        bool dead;   /* counts by grace_dead: the process is dead, hung or has exited */
         bool repairable; /* a restart of ecs.service may help: dead, exited, hung or wedged, and nobody meant it to be down */
         uint32_t witnesses; /* bits (1 << Witness) of those that say so; bit WITNESS_N: the control plane */
 } Verdict;
 
 /** verdict_decide() - numbered rules over the checks; the first that matches wins */
-void verdict_decide(const Checks *checks, const Policy *policy, Mono boot_grace_until, Mono now, Verdict *ret);
+void verdict_decide(
+        const Checks *checks, const Policy *policy, Mono boot_grace_until, Mono now, Verdict *ret);
 /** verdict_ill() - a fault of this host that an action may answer to */
 bool verdict_ill(const Verdict *verdict);
 
-const char *cause_to_string(Cause cause);       /* short name: "link_lost" */
-const char *cause_to_sentence(Cause cause);     /* for people: "The agent has lost its connection and keeps retrying." */
+const char *cause_to_string(Cause cause); /* short name: "link_lost" */
+const char *cause_to_sentence(
+        Cause cause); /* for people: "The agent has lost its connection and keeps retrying." */
 const char *fault_to_string(Fault fault);

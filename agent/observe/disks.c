@@ -3,9 +3,10 @@
 /*
  * Disks: a round reads mountinfo, then asks the helper for the sizes of one mount after the other.
  *
- * A real mount is one whose source is a device node or whose type is a network or pooled file system, less read-only
- * images (squashfs of snaps, ISOs), which are full by nature. The same device mounted again (bind mounts, sub-volumes)
- * counts once, by its shortest path. Mounts that the settings name are taken as they are, whatever their type.
+ * A real mount is one whose source is a device node or whose type is a network or pooled file system, less
+ * read-only images (squashfs of snaps, ISOs), which are full by nature. The same device mounted again (bind
+ * mounts, sub-volumes) counts once, by its shortest path. Mounts that the settings name are taken as they
+ * are, whatever their type.
  */
 
 #include <assert.h>
@@ -17,10 +18,11 @@
 #include "agent/observe/disks.h"
 #include "common/loop.h"
 
-#define DISKS_DEADLINE SPAN_SEC(5)
+#define DISKS_DEADLINE   SPAN_SEC(5)
 #define DISKS_HUNG_EVERY SPAN_MIN(1) /* how often a hung mount is asked again */
-#define DISKS_LINE_MAX 16384 /* overlay mounts have lines of several KiB; longer ones are passed over */
-#define DISKS_READ_MAX (8 * 1024 * 1024) /* a mount table beyond this is not ours to read every few seconds */
+#define DISKS_LINE_MAX   16384 /* overlay mounts have lines of several KiB; longer ones are passed over */
+#define DISKS_READ_MAX                                                                                      \
+        (8 * 1024 * 1024) /* a mount table beyond this is not ours to read every few seconds */
 
 /* One more each for the file systems of / and of docker, if the settings do not name them. */
 #define DISKS_ENTRIES_MAX (DISK_MOUNTS_MAX + 2)
@@ -67,7 +69,7 @@ struct Disks {
 
         DisksTable table;
         int holders[ELEMENTSOF(disks_roots)]; /* index of the entry; -1: none */
-        uint32_t next; /* entry to be asked next */
+        uint32_t next;                        /* entry to be asked next */
         bool under_way;
         bool hung_turn; /* what has hung is asked last, after the sample */
         Mono round_at;
@@ -116,7 +118,8 @@ static int disks_unescape(const char *text, size_t n, char *ret, size_t n_ret) {
                         if (n - i < 4 || text[i + 1] < '0' || text[i + 1] > '3' || text[i + 2] < '0' ||
                                 text[i + 2] > '7' || text[i + 3] < '0' || text[i + 3] > '7')
                                 return -EBADMSG;
-                        c = (char) ((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
+                        c = (char) ((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 +
+                                    (text[i + 3] - '0'));
                         i += 3;
                 }
                 if (c == '\0')
@@ -136,7 +139,10 @@ static bool disks_options_read_only(const char *options, size_t n) {
                 const char *comma = memchr(options, ',', (size_t) (end - options));
                 size_t length = (size_t) ((comma ? comma : end) - options);
 
-                /* ext4 of newer kernels says emergency_ro, and not ro, when it has stopped writing after an error. */
+                /*
+                 * ext4 of newer kernels says emergency_ro, and not ro, when it has stopped writing after an
+                 * error.
+                 */
                 if ((length == 2 && memcmp(options, "ro", 2) == 0) ||
                         (length == 12 && memcmp(options, "emergency_ro", 12) == 0))
                         return true;
@@ -208,9 +214,10 @@ static bool disks_list_has(char *const *list, const char *text) {
 }
 
 static bool disks_is_real(const Disks *disks, const DisksMountLine *line) {
-        static const char *const no_device[] = { "nfs", "nfs4", "efs", "cifs", "smb3", "ceph", "lustre", "glusterfs",
-                "fuse.glusterfs", "afs", "9p", "virtiofs", "zfs", "bcachefs" };
-        static const char *const never[] = { "squashfs", "iso9660", "udf", "erofs", "cramfs", "romfs", "devtmpfs" };
+        static const char *const no_device[] = { "nfs", "nfs4", "efs", "cifs", "smb3", "ceph", "lustre",
+                "glusterfs", "fuse.glusterfs", "afs", "9p", "virtiofs", "zfs", "bcachefs" };
+        static const char *const never[] = { "squashfs", "iso9660", "udf", "erofs", "cramfs", "romfs",
+                "devtmpfs" };
 
         if (disks_list_has(disks->ignore, line->fstype))
                 return false;
@@ -230,7 +237,7 @@ static bool disks_is_same(const DisksEntry *entry, const DisksMountLine *line) {
 }
 
 static void disks_fill(DisksEntry *entry, const DisksMountLine *line, bool listed) {
-        *entry = (DisksEntry) {
+        *entry = (DisksEntry){
                 .mount = { .used = SHARE_NONE, .inodes_used = SHARE_NONE, .read_only = line->read_only },
                 .major = line->major,
                 .minor = line->minor,
@@ -241,7 +248,10 @@ static void disks_fill(DisksEntry *entry, const DisksMountLine *line, bool liste
         memcpy(entry->mount.path, line->path, sizeof(entry->mount.path));
 }
 
-/* Takes a mount up: in the place of what it hides or of its own longer path, else as a new entry, if there is room. */
+/*
+ * Takes a mount up: in the place of what it hides or of its own longer path, else as a new entry, if there
+ * is room.
+ */
 static void disks_list(const Disks *disks, DisksTable *table, const DisksMountLine *line) {
         for (uint32_t i = 0; i < table->n; i++) {
                 DisksEntry *entry = &table->entries[i];
@@ -274,7 +284,8 @@ static void disks_take_line(const Disks *disks, DisksPass *pass, const char *tex
                 return;
         pass->n_lines++;
         for (size_t i = 0; i < ELEMENTSOF(disks_roots); i++)
-                if (disks_is_above(line.path, disks_roots[i]) && strlen(line.path) >= strlen(pass->roots[i].path))
+                if (disks_is_above(line.path, disks_roots[i]) &&
+                        strlen(line.path) >= strlen(pass->roots[i].path))
                         pass->roots[i] = line;
         if (disks->mounts ? disks_list_has(disks->mounts, line.path) : disks_is_real(disks, &line))
                 disks_list(disks, &pass->table, &line);
@@ -335,7 +346,10 @@ static int disks_on_change(sd_event_source *source, int fd, uint32_t events, voi
         (void) source;
         (void) fd;
         (void) events;
-        /* Each container that starts or ends changes the table several times, so a round is not to be had at once. */
+        /*
+         * Each container that starts or ends changes the table several times, so a round is not to be had at
+         * once.
+         */
         if (mono_before(soon, disks->due)) {
                 disks->due = soon;
                 (void) timer_arm(disks->timer, soon);
@@ -442,9 +456,9 @@ static void disks_forget(DisksEntry *entry) {
 }
 
 /*
- * Each question that hangs may keep a helper process until the mount answers, and names must still be resolved. So
- * what has hung is asked again only when one of those processes has gone, and what is likely to hang (it has before,
- * or it is on a network) never takes the last of them.
+ * Each question that hangs may keep a helper process until the mount answers, and names must still be
+ * resolved. So what has hung is asked again only when one of those processes has gone, and what is likely to
+ * hang (it has before, or it is on a network) never takes the last of them.
  */
 static bool disks_may_ask(const Disks *disks, const DisksEntry *entry, Mono now) {
         unsigned n_stuck = helper_n_stuck(disks->helper), n_hung = 0;
@@ -470,8 +484,10 @@ static bool disks_ask_next(Disks *disks) {
 
                 if (entry->mount.hung != disks->hung_turn)
                         continue;
-                if (disks_may_ask(disks, entry, now) && asprintf(&path, "%s%s", disks->root, entry->mount.path) > 0 &&
-                        helper_statvfs(disks->helper, path, DISKS_DEADLINE, disks_on_answer, disks, &disks->call) == 0) {
+                if (disks_may_ask(disks, entry, now) &&
+                        asprintf(&path, "%s%s", disks->root, entry->mount.path) > 0 &&
+                        helper_statvfs(disks->helper, path, DISKS_DEADLINE, disks_on_answer, disks,
+                                &disks->call) == 0) {
                         entry->asked = now;
                         return true;
                 }
@@ -483,7 +499,7 @@ static bool disks_ask_next(Disks *disks) {
 static void disks_publish(Disks *disks, Sample *sample) {
         DisksSample *all = &sample->disks;
 
-        *sample = (Sample) {
+        *sample = (Sample){
                 .witness = WITNESS_DISKS,
                 .sight = SIGHT_CLEAR,
                 .disks = { .used_worst = SHARE_NONE, .inodes_used_worst = SHARE_NONE },
@@ -546,13 +562,10 @@ static void disks_on_answer(const HelperAnswer *answer, void *userdata) {
 static Sight disks_sight(int error) {
         switch (-error) {
         case ENOENT:
-        case ENOTDIR:
-                return SIGHT_ABSENT;
+        case ENOTDIR: return SIGHT_ABSENT;
         case EACCES:
-        case EPERM:
-                return SIGHT_DENIED;
-        default:
-                return SIGHT_FAILED;
+        case EPERM: return SIGHT_DENIED;
+        default: return SIGHT_FAILED;
         }
 }
 
@@ -608,8 +621,8 @@ static int disks_list_copy(const char *const *list, char ***ret) {
         return 0;
 }
 
-int disks_new(Disks **ret, sd_event *event, Helper *helper, const DisksOptions *options, SampleHandler handler,
-        void *userdata) {
+int disks_new(Disks **ret, sd_event *event, Helper *helper, const DisksOptions *options,
+        SampleHandler handler, void *userdata) {
         _cleanup_(disks_freep) Disks *disks = NULL;
         int r;
 

@@ -17,8 +17,8 @@
 #define MEMORY_TEXT_MAX 16384
 
 /*
- * 150 ms of stall within 2 s. Without CAP_SYS_RESOURCE the kernel takes windows of whole multiples of 2 s only, and
- * fires at most once in a window.
+ * 150 ms of stall within 2 s. Without CAP_SYS_RESOURCE the kernel takes windows of whole multiples of 2 s
+ * only, and fires at most once in a window.
  */
 #define MEMORY_TRIGGER "some 150000 2000000"
 
@@ -42,7 +42,10 @@ typedef struct MemoryField {
         bool seen;
 } MemoryField;
 
-/* Skips blanks and takes a decimal number. Return: what follows it; NULL if there is none or it does not fit. */
+/*
+ * Skips blanks and takes a decimal number. Return: what follows it; NULL if there is none or it does not
+ * fit.
+ */
 static const char *memory_take_number(const char *p, const char *end, uint64_t *ret) {
         uint64_t value = 0;
         const char *digits;
@@ -133,7 +136,8 @@ static int memory_take_avg60(const char *line, const char *end, Share *ret) {
         if (p == end || *p == ' ')
                 return -EBADMSG;
         p = memory_take_number(p, end, &whole);
-        if (!p || end - p < 3 || p[0] != '.' || p[1] == ' ' || memory_take_number(p + 1, p + 3, &fraction) != p + 3)
+        if (!p || end - p < 3 || p[0] != '.' || p[1] == ' ' ||
+                memory_take_number(p + 1, p + 3, &fraction) != p + 3)
                 return -EBADMSG;
         if (p + 3 < end && p[3] != ' ')
                 return -EBADMSG;
@@ -191,13 +195,10 @@ int memory_parse_vmstat(const char *text, size_t n, MemorySample *ret) {
 static Sight memory_sight(int error) {
         switch (-error) {
         case ENOENT:
-        case ENOTDIR:
-                return SIGHT_ABSENT;
+        case ENOTDIR: return SIGHT_ABSENT;
         case EACCES:
-        case EPERM:
-                return SIGHT_DENIED;
-        default:
-                return SIGHT_FAILED;
+        case EPERM: return SIGHT_DENIED;
+        default: return SIGHT_FAILED;
         }
 }
 
@@ -287,8 +288,8 @@ static int memory_on_trigger(sd_event_source *source, int fd, uint32_t events, v
 }
 
 /*
- * Asks the kernel to wake us. Whatever goes wrong, the file is still read by the timer. A file that is not of procfs
- * (below another root) is never written to.
+ * Asks the kernel to wake us. Whatever goes wrong, the file is still read by the timer. A file that is not
+ * of procfs (below another root) is never written to.
  */
 static void memory_arm_trigger(Memory *memory) {
         _cleanup_(closep) int fd = memory_open(memory, "/proc/pressure/memory", O_RDWR);
@@ -305,7 +306,8 @@ static void memory_arm_trigger(Memory *memory) {
         memory->pressure = steal_fd(&fd);
 }
 
-int memory_new(Memory **ret, sd_event *event, const char *root, Span every, SampleHandler handler, void *userdata) {
+int memory_new(
+        Memory **ret, sd_event *event, const char *root, Span every, SampleHandler handler, void *userdata) {
         _cleanup_(memory_freep) Memory *memory = NULL;
         int r;
 

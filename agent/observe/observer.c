@@ -17,9 +17,9 @@
 #include "common/loop.h"
 
 /* "Sees a dropped link within 2 s of the kernel knowing it." */
-#define SOCKETS_EVERY SPAN_SEC(2)
+#define SOCKETS_EVERY  SPAN_SEC(2)
 #define METADATA_EVERY SPAN_SEC(10)
-#define PATH_EVERY SPAN_MIN(1)
+#define PATH_EVERY     SPAN_MIN(1)
 
 struct Observer {
         SampleHandler handler;
@@ -62,13 +62,13 @@ static void follow_log(Observer *observer, const Sample *sample) {
                 introspection_soon(observer->introspection);
 }
 
-static void on_sample(const Sample *sample, void *userdata) {
+static void on_witness(const Sample *sample, void *userdata) {
         Observer *observer = userdata;
 
         if (sample->witness == WITNESS_LOG)
                 follow_log(observer, sample);
-        if (sample->witness == WITNESS_SOCKETS && sample->sight == SIGHT_CLEAR && !sample->sockets.listener &&
-                observer->introspection)
+        if (sample->witness == WITNESS_SOCKETS && sample->sight == SIGHT_CLEAR &&
+                !sample->sockets.listener && observer->introspection)
                 introspection_soon(observer->introspection);
         if (on(observer, sample->witness))
                 observer->handler(sample, observer->userdata);
@@ -81,7 +81,7 @@ static void on_announce(Timer *timer, Now now, void *userdata) {
         (void) now;
         for (unsigned i = 0; i < WITNESS_N; i++)
                 if (!on(observer, i))
-                        observer->handler(&(Sample) { .witness = i, .sight = SIGHT_OFF }, observer->userdata);
+                        observer->handler(&(Sample){ .witness = i, .sight = SIGHT_OFF }, observer->userdata);
 }
 
 static uint16_t port_of(const char *endpoint) {
@@ -91,27 +91,28 @@ static uint16_t port_of(const char *endpoint) {
         return port > 0 && port <= UINT16_MAX ? (uint16_t) port : 80;
 }
 
-static int make_agent_witnesses(Observer *observer, sd_event *event, Http *http, const ObserverOptions *options) {
+static int make_agent_witnesses(
+        Observer *observer, sd_event *event, Http *http, const ObserverOptions *options) {
         int r = 0;
 
         if (on(observer, WITNESS_INTROSPECTION))
-                r = introspection_new(&observer->introspection, event, http, options->endpoint, options->every,
-                        on_sample, observer);
+                r = introspection_new(&observer->introspection, event, http, options->endpoint,
+                        options->every, on_witness, observer);
         if (r >= 0 && on(observer, WITNESS_SOCKETS))
                 r = sockets_new(&observer->sockets, event, port_of(options->endpoint),
-                        span_min(SOCKETS_EVERY, options->every), on_sample, observer);
+                        span_min(SOCKETS_EVERY, options->every), on_witness, observer);
         if (r >= 0 && on(observer, WITNESS_LOG))
-                r = agentlog_new(&observer->log, event, options->log, on_sample, observer);
+                r = agentlog_new(&observer->log, event, options->log, on_witness, observer);
         if (r >= 0 && on(observer, WITNESS_UNITS))
                 r = units_new(&observer->units, event, options->ecs_unit, options->docker_unit,
-                        options->root[0] != '\0' ? options->root : NULL, on_sample, observer);
+                        options->root[0] != '\0' ? options->root : NULL, on_witness, observer);
         if (r >= 0 && on(observer, WITNESS_PATH))
-                r = path_new(&observer->path, event, http, on_sample, observer);
+                r = path_new(&observer->path, event, http, on_witness, observer);
         return r;
 }
 
-static int make_host_witnesses(Observer *observer, sd_event *event, Helper *helper, Http *http,
-        const ObserverOptions *options) {
+static int make_host_witnesses(
+        Observer *observer, sd_event *event, Helper *helper, Http *http, const ObserverOptions *options) {
         DisksOptions disks = {
                 .root = options->root,
                 .mounts = options->mounts,
@@ -121,12 +122,12 @@ static int make_host_witnesses(Observer *observer, sd_event *event, Helper *help
         int r = 0;
 
         if (on(observer, WITNESS_DOCKER))
-                r = docker_new(&observer->docker, event, http, options->docker_socket, options->every, on_sample,
-                        observer);
+                r = docker_new(&observer->docker, event, http, options->docker_socket, options->every,
+                        on_witness, observer);
         if (r >= 0 && on(observer, WITNESS_DISKS))
-                r = disks_new(&observer->disks, event, helper, &disks, on_sample, observer);
+                r = disks_new(&observer->disks, event, helper, &disks, on_witness, observer);
         if (r >= 0 && on(observer, WITNESS_MEMORY))
-                r = memory_new(&observer->memory, event, options->root, options->every, on_sample, observer);
+                r = memory_new(&observer->memory, event, options->root, options->every, on_witness, observer);
         return r;
 }
 
@@ -143,8 +144,8 @@ int observer_new(Observer **ret, sd_event *event, Helper *helper, Http *http, Im
         observer->witnesses = options->witnesses;
 
         /* Asked even when it is no witness: without it we do not know who we are. */
-        r = metadata_new(&observer->metadata, event, imds, span_min(METADATA_EVERY, options->every), on_sample,
-                observer);
+        r = metadata_new(&observer->metadata, event, imds, span_min(METADATA_EVERY, options->every),
+                on_witness, observer);
         if (r < 0)
                 return r;
         r = make_agent_witnesses(observer, event, http, options);

@@ -15,15 +15,15 @@ typedef struct Observer Observer;
 
 /** What to watch. Texts are copied. */
 typedef struct ObserverOptions {
-        const char *root;                  /* ECS_HEALTH_AGENT_ROOT, or "" */
-        const char *endpoint;              /* "http://127.0.0.1:51678" */
-        const char *log;                   /* file_root() applied, as the next one */
+        const char *root;     /* ECS_HEALTH_AGENT_ROOT, or "" */
+        const char *endpoint; /* "http://127.0.0.1:51678" */
+        const char *log;      /* file_root() applied, as the next one */
         const char *docker_socket;
         const char *ecs_unit, *docker_unit;
-        const char *const *mounts;         /* ended by NULL; NULL: all real ones */
+        const char *const *mounts; /* ended by NULL; NULL: all real ones */
         const char *const *ignore_fstypes;
-        Span every;                        /* the sampling period */
-        uint32_t witnesses;                /* bits (1 << Witness) that are switched on */
+        Span every;         /* the sampling period */
+        uint32_t witnesses; /* bits (1 << Witness) that are switched on */
 } ObserverOptions;
 
 int observer_new(Observer **ret, sd_event *event, Helper *helper, Http *http, Imds *imds,

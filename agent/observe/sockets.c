@@ -3,17 +3,18 @@
 /*
  * The ECS agent's sockets, by inet_diag.
  *
- * The kernel walks its whole hash of sockets for a dump, which costs more the more memory the host has (measured: 0.3 ms
- * with 24 GiB, however few sockets there are), but finds a single socket in a microsecond. So a dump is made every 10 s
- * only, and when something has changed; in between, the sockets that it found are looked up one by one, in one message.
- * What has gone is seen as soon as by a dump. TCPDIAG_GETSOCK is used for the dump because it walks once for both
- * address families; SOCK_DIAG_BY_FAMILY would walk twice.
+ * The kernel walks its whole hash of sockets for a dump, which costs more the more memory the host has
+ * (measured: 0.3 ms with 24 GiB, however few sockets there are), but finds a single socket in a microsecond.
+ * So a dump is made every 10 s only, and when something has changed; in between, the sockets that it found
+ * are looked up one by one, in one message. What has gone is seen as soon as by a dump. TCPDIAG_GETSOCK is
+ * used for the dump because it walks once for both address families; SOCK_DIAG_BY_FAMILY would walk twice.
  *
- * Which of the candidates is the link? tcp_info does not tell a socket's age, so it is the time since a dump first had
- * it that counts. When the agent says that it has just connected, the link is among the candidates that are new within
- * the last 15 s and have received something since (the answer to the upgrade); keep-alive connections of the API are
- * older, or silent. Mostly there is one. If there are more (the telemetry connection is often made in the same second),
- * all of them are marked: then the link is not known while some are there, and known to be gone when all are.
+ * Which of the candidates is the link? tcp_info does not tell a socket's age, so it is the time since a dump
+ * first had it that counts. When the agent says that it has just connected, the link is among the candidates
+ * that are new within the last 15 s and have received something since (the answer to the upgrade);
+ * keep-alive connections of the API are older, or silent. Mostly there is one. If there are more (the
+ * telemetry connection is often made in the same second), all of them are marked: then the link is not known
+ * while some are there, and known to be gone when all are.
  */
 
 #include <arpa/inet.h>
@@ -34,26 +35,27 @@
 #include "agent/observe/sockets.h"
 #include "common/loop.h"
 
-#define SOCKETS_MAX 64              /* candidates that are followed; an agent has about five */
-#define SOCKETS_DEADLINE SPAN_SEC(2) /* for all answers of a round */
-#define SOCKETS_DUMP_EVERY SPAN_SEC(10)
+#define SOCKETS_MAX          64          /* candidates that are followed; an agent has about five */
+#define SOCKETS_DEADLINE     SPAN_SEC(2) /* for all answers of a round */
+#define SOCKETS_DUMP_EVERY   SPAN_SEC(10)
 #define SOCKETS_SAMPLE_EVERY SPAN_SEC(10)
-#define SOCKETS_YOUNG SPAN_SEC(15)  /* a dump may have come just before the connection: 10 s, and the handshake */
-#define SOCKETS_BUFFER 16384        /* the kernel fits its messages to what the reader offers */
-#define SOCKETS_RECEIVE_MAX 256     /* messages at a time, then the loop has its turn */
+#define SOCKETS_YOUNG        SPAN_SEC(15) /* the last dump was up to 10 s ago, and there is the handshake */
+#define SOCKETS_BUFFER       16384        /* the kernel fits its messages to what the reader offers */
+#define SOCKETS_RECEIVE_MAX  256          /* messages at a time, then the loop has its turn */
 
 /* The kernel's numbers, from include/net/tcp_states.h; libc's clash with the header of tcp_info. */
 #define SOCKETS_ESTABLISHED 1
-#define SOCKETS_CLOSE_WAIT 8
-#define SOCKETS_LISTEN 10
+#define SOCKETS_CLOSE_WAIT  8
+#define SOCKETS_LISTEN      10
+#define SOCKETS_STATES      (1 << SOCKETS_ESTABLISHED | 1 << SOCKETS_CLOSE_WAIT | 1 << SOCKETS_LISTEN)
 
 typedef struct SocketsCandidate {
         struct inet_diag_sockid id;
         uint8_t family;
-        bool own;          /* ours, not the agent's */
-        bool marked;       /* is the link, or may be it */
-        bool seen;         /* in this round */
-        bool waiting;      /* something is not acknowledged */
+        bool own;     /* ours, not the agent's */
+        bool marked;  /* is the link, or may be it */
+        bool seen;    /* in this round */
+        bool waiting; /* something is not acknowledged */
         Span data_age, ack_age;
         Mono first_seen;
 } SocketsCandidate;
@@ -76,13 +78,13 @@ struct Sockets {
 
         SocketsRound round;
         uint32_t seq;
-        unsigned n_awaited; /* answers that have not come */
+        unsigned n_awaited;     /* answers that have not come */
         Mono round_at, dump_at; /* start of this round, of the last whole dump (MONO_NEVER: is due) */
-        int error;          /* what the kernel answered to a dump */
-        bool connected;     /* the agent has said so, and no dump has ended since */
-        bool again;         /* the dump that is under way was asked for too early, or with the wrong cgroup */
+        int error;              /* what the kernel answered to a dump */
+        bool connected;         /* the agent has said so, and no dump has ended since */
+        bool again; /* the dump that is under way was asked for too early, or with the wrong cgroup */
 
-        bool listener;      /* as of this round */
+        bool listener; /* as of this round */
         bool listener_known;
         uint8_t listener_family;
         struct inet_diag_sockid listener_id;
@@ -93,17 +95,20 @@ struct Sockets {
 
         SocketsCandidate candidates[SOCKETS_MAX];
         unsigned n_candidates;
-        unsigned n_marked;  /* when the link was marked; 0: it was not */
+        unsigned n_marked; /* when the link was marked; 0: it was not */
 
         Sample last;
-        Mono last_at;       /* MONO_NEVER: none yet */
+        Mono last_at; /* MONO_NEVER: none yet */
 };
 
 static void sockets_round(Sockets *sockets, Mono now);
 
 /* Own sockets. */
 
-/* Whether one of our descriptors is the socket of that inode. Read only when a new candidate has our user id. */
+/*
+ * Whether one of our descriptors is the socket of that inode. Read only when a new candidate has our user
+ * id.
+ */
 static bool sockets_is_ours(uint32_t inode) {
         char name[32];
         int n_name = snprintf(name, sizeof(name), "socket:[%" PRIu32 "]", inode);
@@ -134,9 +139,10 @@ typedef struct SocketsMessage {
 } SocketsMessage;
 
 static bool sockets_read_message(const struct nlmsghdr *header, SocketsMessage *ret) {
-        const uint8_t *p = (const uint8_t *) header + NLMSG_HDRLEN, *end = (const uint8_t *) header + header->nlmsg_len;
+        const uint8_t *p = (const uint8_t *) header + NLMSG_HDRLEN,
+                      *end = (const uint8_t *) header + header->nlmsg_len;
 
-        *ret = (SocketsMessage) { .msg = (const void *) p };
+        *ret = (SocketsMessage){ .msg = (const void *) p };
         if ((size_t) (end - p) < sizeof(*ret->msg))
                 return false;
         p += NLMSG_ALIGN(sizeof(*ret->msg));
@@ -179,7 +185,8 @@ static SocketsCandidate *sockets_find(Sockets *sockets, const struct inet_diag_m
         for (unsigned i = 0; i < sockets->n_candidates; i++) {
                 SocketsCandidate *candidate = &sockets->candidates[i];
 
-                if (memcmp(candidate->id.idiag_cookie, msg->id.idiag_cookie, sizeof(msg->id.idiag_cookie)) == 0)
+                if (memcmp(candidate->id.idiag_cookie, msg->id.idiag_cookie, sizeof(msg->id.idiag_cookie)) ==
+                        0)
                         return candidate;
         }
         return NULL;
@@ -196,7 +203,7 @@ static void sockets_take_candidate(Sockets *sockets, const SocketsMessage *messa
                 if (sockets->round != SOCKETS_DUMP || sockets->n_candidates == SOCKETS_MAX)
                         return;
                 candidate = &sockets->candidates[sockets->n_candidates++];
-                *candidate = (SocketsCandidate) {
+                *candidate = (SocketsCandidate){
                         .id = msg->id,
                         .family = msg->idiag_family,
                         .own = msg->idiag_uid == geteuid() && sockets_is_ours(msg->idiag_inode),
@@ -206,8 +213,9 @@ static void sockets_take_candidate(Sockets *sockets, const SocketsMessage *messa
         candidate->seen = true;
         candidate->data_age = message->has_info ? SPAN_MSEC(message->info.tcpi_last_data_recv) : -1;
         candidate->ack_age = message->has_info ? SPAN_MSEC(message->info.tcpi_last_ack_recv) : -1;
-        candidate->waiting = message->has_info &&
-                (message->info.tcpi_unacked > 0 || message->info.tcpi_retransmits > 0 || message->info.tcpi_probes > 0);
+        candidate->waiting =
+                message->has_info && (message->info.tcpi_unacked > 0 || message->info.tcpi_retransmits > 0 ||
+                                             message->info.tcpi_probes > 0);
 }
 
 static void sockets_take(Sockets *sockets, const struct nlmsghdr *header) {
@@ -220,7 +228,8 @@ static void sockets_take(Sockets *sockets, const struct nlmsghdr *header) {
                         sockets_take_listener(sockets, &message);
         } else if (message.msg->idiag_state == SOCKETS_CLOSE_WAIT) {
                 /* The peer's FIN counts as one byte. */
-                if (ntohs(message.msg->id.idiag_sport) == sockets->listen_port && message.msg->idiag_rqueue > 1)
+                if (ntohs(message.msg->id.idiag_sport) == sockets->listen_port &&
+                        message.msg->idiag_rqueue > 1)
                         sockets->unread_counting++;
         } else if (message.msg->idiag_state == SOCKETS_ESTABLISHED && message.msg->idiag_inode != 0) {
                 if (ntohs(message.msg->id.idiag_dport) == sockets->control_port)
@@ -238,7 +247,7 @@ static void sockets_mark(Sockets *sockets) {
 
                 n_all += !candidate->own;
                 candidate->marked = !candidate->own && candidate->data_age <= SOCKETS_YOUNG &&
-                        mono_since(sockets->round_at, candidate->first_seen) <= SOCKETS_YOUNG;
+                                    mono_since(sockets->round_at, candidate->first_seen) <= SOCKETS_YOUNG;
                 n_young += candidate->marked;
         }
         /* It has a link, so if it has one connection, that is it. */
@@ -257,7 +266,7 @@ static Span sockets_younger(Span a, Span b) {
 static void sockets_sum_up(const Sockets *sockets, SocketsSample *ret) {
         unsigned n_marked = 0;
 
-        *ret = (SocketsSample) {
+        *ret = (SocketsSample){
                 .listener = sockets->listener,
                 .backlog = sockets->backlog,
                 .unread = sockets->unread,
@@ -287,8 +296,8 @@ static bool sockets_is_news(const Sample *a, const Sample *b) {
         const SocketsSample *x = &a->sockets, *y = &b->sockets;
 
         return a->sight != b->sight || x->listener != y->listener || x->backlog != y->backlog ||
-                x->unread != y->unread || x->n_control != y->n_control || x->link_known != y->link_known ||
-                x->link_present != y->link_present || x->unacknowledged != y->unacknowledged;
+               x->unread != y->unread || x->n_control != y->n_control || x->link_known != y->link_known ||
+               x->link_present != y->link_present || x->unacknowledged != y->unacknowledged;
 }
 
 /* The last thing that a round does, for the handler may free us. */
@@ -316,13 +325,10 @@ static Sight sockets_sight(int error) {
         case ENOENT:
         case EAFNOSUPPORT:
         case EPROTONOSUPPORT:
-        case EOPNOTSUPP:
-                return SIGHT_ABSENT; /* a kernel without inet_diag */
+        case EOPNOTSUPP: return SIGHT_ABSENT; /* a kernel without inet_diag */
         case EACCES:
-        case EPERM:
-                return SIGHT_DENIED;
-        default:
-                return SIGHT_FAILED;
+        case EPERM: return SIGHT_DENIED;
+        default: return SIGHT_FAILED;
         }
 }
 
@@ -413,7 +419,9 @@ static bool sockets_take_all(Sockets *sockets, const uint8_t *p, size_t n) {
         return sockets->n_awaited == 0;
 }
 
-/* A round mostly ends in here, at the first call: the kernel has all answers ready by the time it is asked. */
+/*
+ * A round mostly ends in here, at the first call: the kernel has all answers ready by the time it is asked.
+ */
 static void sockets_receive(Sockets *sockets) {
         _Alignas(struct nlmsghdr) uint8_t buffer[SOCKETS_BUFFER];
 
@@ -475,18 +483,21 @@ static int sockets_open(Sockets *sockets) {
 static int sockets_send(const Sockets *sockets, const void *request, size_t n) {
         static const struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
 
-        if (sendto(sockets->fd, request, n, MSG_DONTWAIT, (const struct sockaddr *) &kernel, sizeof(kernel)) < 0)
+        if (sendto(sockets->fd, request, n, MSG_DONTWAIT, (const struct sockaddr *) &kernel,
+                    sizeof(kernel)) < 0)
                 return -errno;
         return 0;
 }
 
 /*
- * The filter, in the kernel's byte code: a jump is taken by so many bytes, to the very end for "yes", beyond it for "no".
- * "sport == listen_port or (dport == control_port and cgroup == ours)"; without a listener so far, only its first part.
+ * The filter, in the kernel's byte code: a jump is taken by so many bytes, to the very end for "yes", beyond
+ * it for "no". "sport == listen_port or (dport == control_port and cgroup == ours)"; without a listener so
+ * far, only its first part.
  */
 typedef struct SocketsFilter {
         struct nlattr attribute;
-        struct inet_diag_bc_op sport[2]; /* a comparison with a port has the port in the .no of a second one */
+        struct inet_diag_bc_op
+                sport[2]; /* a comparison with a port has the port in the .no of a second one */
         struct inet_diag_bc_op accept;
         struct inet_diag_bc_op dport[2];
         struct inet_diag_bc_op cgroup;
@@ -503,11 +514,13 @@ static void sockets_filter(const Sockets *sockets, SocketsFilter *ret) {
         else
                 all = sizeof(SocketsFilter) - offsetof(SocketsFilter, sport);
 
-        *ret = (SocketsFilter) {
-                .attribute = { .nla_len = (uint16_t) (NLA_HDRLEN + all), .nla_type = INET_DIAG_REQ_BYTECODE },
+        *ret = (SocketsFilter){
+                .attribute = { .nla_len = (uint16_t) (NLA_HDRLEN + all),
+                        .nla_type = INET_DIAG_REQ_BYTECODE },
                 .sport = { { INET_DIAG_BC_S_EQ, 8, 12 }, { .no = sockets->listen_port } },
                 .accept = { INET_DIAG_BC_JMP, 4, (uint16_t) (all - 8) },
-                .dport = { { INET_DIAG_BC_D_EQ, 8, (uint16_t) (all - 12 + 4) }, { .no = sockets->control_port } },
+                .dport = { { INET_DIAG_BC_D_EQ, 8, (uint16_t) (all - 12 + 4) },
+                        { .no = sockets->control_port } },
                 .cgroup = { INET_DIAG_BC_CGROUP_COND, 12, 12 + 4 },
         };
         memcpy(ret->cgroup_id, &sockets->cgroup, sizeof(ret->cgroup_id));
@@ -527,7 +540,7 @@ static int sockets_ask_dump(Sockets *sockets) {
                 .request = {
                         .idiag_family = AF_INET, /* is not looked at */
                         .idiag_ext = 1 << (INET_DIAG_INFO - 1),
-                        .idiag_states = 1 << SOCKETS_ESTABLISHED | 1 << SOCKETS_CLOSE_WAIT | 1 << SOCKETS_LISTEN,
+                        .idiag_states = SOCKETS_STATES,
                 },
         };
 
@@ -546,8 +559,8 @@ typedef struct SocketsQuestion {
         struct inet_diag_req_v2 request;
 } SocketsQuestion;
 
-static void sockets_question(const Sockets *sockets, uint8_t family, const struct inet_diag_sockid *id,
-        SocketsQuestion *ret) {
+static void sockets_question(
+        const Sockets *sockets, uint8_t family, const struct inet_diag_sockid *id, SocketsQuestion *ret) {
         *ret = (SocketsQuestion) {
                 .header = {
                         .nlmsg_len = sizeof(*ret),
@@ -571,14 +584,15 @@ static int sockets_ask_lookup(Sockets *sockets) {
 
         sockets_question(sockets, sockets->listener_family, &sockets->listener_id, &questions[n++]);
         for (unsigned i = 0; i < sockets->n_candidates; i++)
-                sockets_question(sockets, sockets->candidates[i].family, &sockets->candidates[i].id, &questions[n++]);
+                sockets_question(
+                        sockets, sockets->candidates[i].family, &sockets->candidates[i].id, &questions[n++]);
         sockets->n_awaited = n;
         return sockets_send(sockets, questions, n * sizeof(questions[0]));
 }
 
 static void sockets_round(Sockets *sockets, Mono now) {
         bool dump = !sockets->listener_known || !mono_is_set(sockets->dump_at) ||
-                mono_since(now, sockets->dump_at) >= SOCKETS_DUMP_EVERY;
+                    mono_since(now, sockets->dump_at) >= SOCKETS_DUMP_EVERY;
         int r;
 
         sockets->round_at = now;

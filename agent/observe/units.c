@@ -3,16 +3,18 @@
 /*
  * Units: what systemd says of them, and the last word of a job: start or stop.
  *
- * Everything is asked anew whenever systemd appears on the bus, and then kept up by its signals. Only what the owner of
- * systemd's name sends is believed: anybody may send a signal straight to us.
+ * Everything is asked anew whenever systemd appears on the bus, and then kept up by its signals. Only what
+ * the owner of systemd's name sends is believed: anybody may send a signal straight to us.
  *
- * Intent. A stop job that no start follows means that somebody stopped it; a restart ends in a start. A unit that went
- * down while we watched, and without a stop job, was not stopped. For one that we found down, or for a job that was gone
- * before its type could be read, the journal of this boot is asked; where that knows nothing, nothing is known.
+ * Intent. A stop job that no start follows means that somebody stopped it; a restart ends in a start. A unit
+ * that went down while we watched, and without a stop job, was not stopped. For one that we found down, or
+ * for a job that was gone before its type could be read, the journal of this boot is asked; where that knows
+ * nothing, nothing is known.
  */
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stddef.h>
 #include <string.h>
 #include <systemd/sd-id128.h>
@@ -22,16 +24,16 @@
 #include "common/backoff.h"
 #include "common/loop.h"
 
-#define UNITS_SYSTEMD "org.freedesktop.systemd1"
+#define UNITS_SYSTEMD      "org.freedesktop.systemd1"
 #define UNITS_MANAGER_PATH "/org/freedesktop/systemd1"
-#define UNITS_MANAGER UNITS_SYSTEMD ".Manager"
-#define UNITS_PROPERTIES "org.freedesktop.DBus.Properties"
-#define UNITS_BUS "unix:path=/run/dbus/system_bus_socket"
+#define UNITS_MANAGER      UNITS_SYSTEMD ".Manager"
+#define UNITS_PROPERTIES   "org.freedesktop.DBus.Properties"
+#define UNITS_BUS          "unix:path=/run/dbus/system_bus_socket"
 
-#define UNITS_ANSWER_USEC (10 * 1000 * 1000) /* a method call is given up after that */
-#define UNITS_SAMPLE_EVERY SPAN_SEC(30)
+#define UNITS_ANSWER_USEC   (10 * 1000 * 1000) /* a method call is given up after that */
+#define UNITS_SAMPLE_EVERY  SPAN_SEC(30)
 #define UNITS_JOURNAL_TRIES 3 /* the record may come later than the signal, or never */
-#define UNITS_SLOTS_MAX 16
+#define UNITS_SLOTS_MAX     16
 
 static const Backoff units_backoff = { .base = SPAN_SEC(1), .ceiling = SPAN_MIN(1) };
 
@@ -40,7 +42,7 @@ typedef enum UnitsWord {
         UNITS_WORD_NONE,  /* there was no job */
         UNITS_WORD_START, /* restarts included */
         UNITS_WORD_STOP,
-        UNITS_WORD_LOST,  /* there was one, but its type could not be read */
+        UNITS_WORD_LOST, /* there was one, but its type could not be read */
 } UnitsWord;
 
 typedef struct UnitsUnit {
@@ -54,8 +56,10 @@ typedef struct UnitsUnit {
         UnitState state;
         int32_t main_code, main_status;
         uint32_t restarts;
-        uint32_t job;       /* queued or running; 0: none */
+        uint32_t job; /* queued or running; 0: none */
         UnitsWord word;
+        uint32_t asked_job; /* whose type was asked last */
+        uint32_t lost_job;  /* of UNITS_WORD_LOST */
         bool was_up;        /* since systemd appeared */
         Intent journal;     /* what the journal said */
         unsigned journal_tries;
@@ -70,10 +74,10 @@ struct Units {
         char *journal;
 
         sd_bus *bus;
-        bool gone;                /* it has been cut, and waits for the retry timer to be freed */
+        bool gone; /* it has been cut, and waits for the retry timer to be freed */
         sd_bus_slot *slots[UNITS_SLOTS_MAX];
         unsigned n_slots;
-        char owner[256];          /* unique name of systemd; "": it is away */
+        char owner[256]; /* unique name of systemd; "": it is away */
         Sight sight;
         bool own_job;
 
@@ -84,7 +88,8 @@ struct Units {
 
 /* Intent. */
 
-static Intent units_ask_journal(const char *directory, const char *name) {
+/* What the newest entry about @name says, or of its job @job alone if that is not 0. */
+static Intent units_ask_journal(const char *directory, const char *name, uint32_t job) {
         sd_journal *journal = NULL;
         Intent intent = INTENT_UNKNOWN;
         char boot[SD_ID128_STRING_MAX], match[512];
@@ -94,8 +99,8 @@ static Intent units_ask_journal(const char *directory, const char *name) {
         size_t n;
         int r;
 
-        r = directory ? sd_journal_open_directory(&journal, directory, 0) :
-                        sd_journal_open(&journal, SD_JOURNAL_LOCAL_ONLY | SD_JOURNAL_SYSTEM);
+        r = directory ? sd_journal_open_directory(&journal, directory, 0)
+                      : sd_journal_open(&journal, SD_JOURNAL_LOCAL_ONLY | SD_JOURNAL_SYSTEM);
         if (r < 0)
                 return INTENT_UNKNOWN;
         r = sd_id128_get_boot(&id);
@@ -108,6 +113,9 @@ static Intent units_ask_journal(const char *directory, const char *name) {
                 r = sd_journal_add_match(journal, fixed[i], 0);
         (void) snprintf(match, sizeof(match), "UNIT=%s", name);
         if (r >= 0)
+                r = sd_journal_add_match(journal, match, 0);
+        (void) snprintf(match, sizeof(match), "JOB_ID=%" PRIu32, job);
+        if (r >= 0 && job != 0)
                 r = sd_journal_add_match(journal, match, 0);
         if (r >= 0)
                 r = sd_journal_seek_tail(journal);
@@ -127,6 +135,13 @@ static bool units_needs_journal(const UnitsUnit *unit) {
         if (!units_is_down(unit) || unit->disabled || unit->job_call)
                 return false;
         return unit->word == UNITS_WORD_LOST || (unit->word == UNITS_WORD_NONE && !unit->was_up);
+}
+
+static void units_read_journal(UnitsUnit *unit) {
+        uint32_t job = unit->word == UNITS_WORD_LOST ? unit->lost_job : 0;
+
+        unit->journal_tries++;
+        unit->journal = units_ask_journal(unit->units->journal, unit->name, job);
 }
 
 static Intent units_intent(const UnitsUnit *unit) {
@@ -150,7 +165,7 @@ static Intent units_intent(const UnitsUnit *unit) {
 static UnitSample units_sum_up(const UnitsUnit *unit) {
         bool exited = unit->main_code == 1; /* CLD_EXITED; 0 while it runs */
 
-        return (UnitSample) {
+        return (UnitSample){
                 .exists = unit->exists,
                 .state = unit->state,
                 .intent = units_intent(unit),
@@ -162,10 +177,14 @@ static UnitSample units_sum_up(const UnitsUnit *unit) {
 
 static bool units_is_equal(const UnitSample *a, const UnitSample *b) {
         return a->exists == b->exists && a->state == b->state && a->intent == b->intent &&
-                a->job_running == b->job_running && a->exit_status == b->exit_status && a->restarts == b->restarts;
+               a->job_running == b->job_running && a->exit_status == b->exit_status &&
+               a->restarts == b->restarts;
 }
 
-/* Hands over what is new, or anything if @always. The last thing that a caller does: the handler may free us. */
+/*
+ * Hands over what is new, or anything if @always. The last thing that a caller does: the handler may free
+ * us.
+ */
 static void units_hand_over(Units *units, bool always) {
         UnitsUnit *both[] = { &units->ecs, &units->docker };
         Sample sample = { .witness = WITNESS_UNITS, .sight = units->sight };
@@ -176,10 +195,8 @@ static void units_hand_over(Units *units, bool always) {
 
                         if (!unit->unit_read || !unit->service_read)
                                 return; /* still coming */
-                        if (units_needs_journal(unit) && unit->journal_tries == 0) {
-                                unit->journal_tries++;
-                                unit->journal = units_ask_journal(units->journal, unit->name);
-                        }
+                        if (units_needs_journal(unit) && unit->journal_tries == 0)
+                                units_read_journal(unit);
                 }
                 sample.units.ecs = units_sum_up(&units->ecs);
                 sample.units.docker = units_sum_up(&units->docker);
@@ -199,14 +216,11 @@ static Sight units_sight(int error) {
         case ENOENT:
         case ECONNREFUSED:
         case ECONNRESET:
-        case ENXIO:        /* NameHasNoOwner */
-        case EHOSTUNREACH: /* ServiceUnknown */
-                return SIGHT_ABSENT;
+        case ENXIO: /* NameHasNoOwner */
+        case EHOSTUNREACH: /* ServiceUnknown */ return SIGHT_ABSENT;
         case EACCES:
-        case EPERM:
-                return SIGHT_DENIED;
-        default:
-                return SIGHT_FAILED;
+        case EPERM: return SIGHT_DENIED;
+        default: return SIGHT_FAILED;
         }
 }
 
@@ -235,15 +249,26 @@ static void units_cut(Units *units, int error) {
 
 /* Jobs. */
 
+static void units_lose_job(UnitsUnit *unit) {
+        unit->word = UNITS_WORD_LOST;
+        unit->lost_job = unit->asked_job;
+        unit->journal = INTENT_UNKNOWN;
+        unit->journal_tries = 0;
+}
+
 static int units_on_job_type(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         UnitsUnit *unit = userdata;
         const char *type = "";
 
         (void) error;
         unit->job_call = sd_bus_slot_unref(unit->job_call);
-        if (sd_bus_message_is_method_error(message, NULL) || sd_bus_message_read(message, "v", "s", &type) < 0)
-                unit->word = unit == &unit->units->ecs && unit->units->own_job ? UNITS_WORD_START : UNITS_WORD_LOST;
-        else if (strcmp(type, "stop") == 0)
+        if (sd_bus_message_is_method_error(message, NULL) ||
+                sd_bus_message_read(message, "v", "s", &type) < 0) {
+                if (unit == &unit->units->ecs && unit->units->own_job)
+                        unit->word = UNITS_WORD_START;
+                else
+                        units_lose_job(unit);
+        } else if (strcmp(type, "stop") == 0)
                 unit->word = UNITS_WORD_STOP;
         else if (strcmp(type, "start") == 0 || strcmp(type, "restart") == 0)
                 unit->word = UNITS_WORD_START;
@@ -262,12 +287,14 @@ static void units_take_job(UnitsUnit *unit, uint32_t job, const char *path) {
         unit->job = job;
         if (unit->job_call) {
                 /* The one before it will never be known. */
-                unit->word = UNITS_WORD_LOST;
+                units_lose_job(unit);
                 unit->job_call = sd_bus_slot_unref(unit->job_call);
         }
-        if (sd_bus_call_method_async(unit->units->bus, &unit->job_call, UNITS_SYSTEMD, path, UNITS_PROPERTIES, "Get",
-                    units_on_job_type, unit, "ss", UNITS_SYSTEMD ".Job", "JobType") < 0)
-                unit->word = UNITS_WORD_LOST;
+        unit->asked_job = job;
+        if (sd_bus_call_method_async(unit->units->bus, &unit->job_call, UNITS_SYSTEMD, path,
+                    UNITS_PROPERTIES, "Get", units_on_job_type, unit, "ss", UNITS_SYSTEMD ".Job",
+                    "JobType") < 0)
+                units_lose_job(unit);
 }
 
 /* Properties. */
@@ -375,16 +402,16 @@ static int units_take_properties(UnitsUnit *unit, sd_bus_message *message) {
         unit->restarts = properties.restarts;
         if (properties.load_state)
                 unit->exists = strcmp(properties.load_state, "not-found") != 0 &&
-                        strcmp(properties.load_state, "stub") != 0;
+                               strcmp(properties.load_state, "stub") != 0;
         if (properties.file_state)
                 unit->disabled = strcmp(properties.file_state, "disabled") == 0 ||
-                        strncmp(properties.file_state, "masked", 6) == 0;
+                                 strncmp(properties.file_state, "masked", 6) == 0;
         if (properties.has_job)
                 units_take_job(unit, properties.job, properties.job_path);
         if (properties.active_state)
                 units_take_state(unit, units_state(properties.active_state));
-        /* A stop that was called off. */
-        if (unit->state == UNIT_ACTIVE && unit->job == 0 && unit->word == UNITS_WORD_STOP)
+        /* Whatever the last job was, in the end it runs: a stop was called off, or a start came after it. */
+        if (unit->state == UNIT_ACTIVE && unit->job == 0 && !unit->job_call && unit->word != UNITS_WORD_NONE)
                 unit->word = UNITS_WORD_START;
         return 0;
 }
@@ -429,12 +456,12 @@ static int units_fetch(UnitsUnit *unit) {
 
         unit->unit_call = sd_bus_slot_unref(unit->unit_call);
         unit->service_call = sd_bus_slot_unref(unit->service_call);
-        r = sd_bus_call_method_async(bus, &unit->unit_call, UNITS_SYSTEMD, unit->path, UNITS_PROPERTIES, "GetAll",
-                units_on_unit, unit, "s", UNITS_SYSTEMD ".Unit");
+        r = sd_bus_call_method_async(bus, &unit->unit_call, UNITS_SYSTEMD, unit->path, UNITS_PROPERTIES,
+                "GetAll", units_on_unit, unit, "s", UNITS_SYSTEMD ".Unit");
         if (r < 0)
                 return r;
-        return sd_bus_call_method_async(bus, &unit->service_call, UNITS_SYSTEMD, unit->path, UNITS_PROPERTIES, "GetAll",
-                units_on_service, unit, "s", UNITS_SYSTEMD ".Service");
+        return sd_bus_call_method_async(bus, &unit->service_call, UNITS_SYSTEMD, unit->path,
+                UNITS_PROPERTIES, "GetAll", units_on_service, unit, "s", UNITS_SYSTEMD ".Service");
 }
 
 static void units_fetch_all(Units *units) {
@@ -477,7 +504,8 @@ static int units_on_message(sd_bus_message *message, void *userdata, sd_bus_erro
 
         (void) error;
         if ((!is_new && !sd_bus_message_is_signal(message, UNITS_MANAGER, "JobRemoved")) ||
-                !units_is_systemd(units, message) || sd_bus_message_read(message, "uos", &job, &path, &name) < 0)
+                !units_is_systemd(units, message) ||
+                sd_bus_message_read(message, "uos", &job, &path, &name) < 0)
                 return 0;
         if (strcmp(name, units->ecs.name) == 0)
                 unit = &units->ecs;
@@ -515,7 +543,7 @@ static void units_forget(UnitsUnit *unit) {
         unit->unit_call = sd_bus_slot_unref(unit->unit_call);
         unit->service_call = sd_bus_slot_unref(unit->service_call);
         unit->job_call = sd_bus_slot_unref(unit->job_call);
-        *unit = (UnitsUnit) { .units = unit->units, .name = unit->name, .path = unit->path };
+        *unit = (UnitsUnit){ .units = unit->units, .name = unit->name, .path = unit->path };
 }
 
 /* systemd is there, or has gone: nothing that was known before holds. */
@@ -528,8 +556,8 @@ static void units_take_owner(Units *units, const char *owner) {
                 return;
         }
         /* Its answer does not matter: without the right to subscribe there would be none to look either. */
-        (void) sd_bus_call_method_async(units->bus, NULL, UNITS_SYSTEMD, UNITS_MANAGER_PATH, UNITS_MANAGER, "Subscribe",
-                NULL, NULL, NULL);
+        (void) sd_bus_call_method_async(units->bus, NULL, UNITS_SYSTEMD, UNITS_MANAGER_PATH, UNITS_MANAGER,
+                "Subscribe", NULL, NULL, NULL);
         units_fetch_all(units);
 }
 
@@ -537,7 +565,8 @@ static int units_on_owner_changed(sd_bus_message *message, void *userdata, sd_bu
         const char *name, *before, *after;
 
         (void) error;
-        if (sd_bus_message_read(message, "sss", &name, &before, &after) >= 0 && strcmp(name, UNITS_SYSTEMD) == 0)
+        if (sd_bus_message_read(message, "sss", &name, &before, &after) >= 0 &&
+                strcmp(name, UNITS_SYSTEMD) == 0)
                 units_take_owner(userdata, after);
         return 0;
 }
@@ -585,8 +614,8 @@ static int units_match(Units *units, const UnitsMatch *match) {
         int r;
 
         assert(units->n_slots < UNITS_SLOTS_MAX);
-        r = sd_bus_add_match_async(units->bus, &units->slots[units->n_slots], match->rule, match->handler, NULL,
-                match->userdata);
+        r = sd_bus_add_match_async(units->bus, &units->slots[units->n_slots], match->rule, match->handler,
+                NULL, match->userdata);
         if (r < 0)
                 return r;
         units->n_slots++;
@@ -601,19 +630,19 @@ static int units_match_unit(UnitsUnit *unit) {
                 "type='signal',sender='" UNITS_SYSTEMD "',path='%s',interface='" UNITS_PROPERTIES
                 "',member='PropertiesChanged'",
                 unit->path);
-        r = units_match(unit->units, &(UnitsMatch) { rule, units_on_changed, unit });
+        r = units_match(unit->units, &(UnitsMatch){ rule, units_on_changed, unit });
         if (r < 0)
                 return r;
         /*
-         * The jobs of all other units need not wake us, but sd-bus itself cannot match an argument behind one that is
-         * no text. So only the bus is told, and the rest is a filter.
+         * The jobs of all other units need not wake us, but sd-bus itself cannot match an argument behind
+         * one that is no text. So only the bus is told, and the rest is a filter.
          */
         (void) snprintf(rule, sizeof(rule),
-                "type='signal',sender='" UNITS_SYSTEMD "',path='" UNITS_MANAGER_PATH "',interface='" UNITS_MANAGER
-                "',arg2='%s'",
+                "type='signal',sender='" UNITS_SYSTEMD "',path='" UNITS_MANAGER_PATH
+                "',interface='" UNITS_MANAGER "',arg2='%s'",
                 unit->name);
-        return sd_bus_call_method_async(unit->units->bus, NULL, "org.freedesktop.DBus", "/org/freedesktop/DBus",
-                "org.freedesktop.DBus", "AddMatch", NULL, NULL, "s", rule);
+        return sd_bus_call_method_async(unit->units->bus, NULL, "org.freedesktop.DBus",
+                "/org/freedesktop/DBus", "org.freedesktop.DBus", "AddMatch", NULL, NULL, "s", rule);
 }
 
 static int units_match_all(Units *units) {
@@ -624,11 +653,11 @@ static int units_match_all(Units *units) {
                 { "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',"
                   "interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='" UNITS_SYSTEMD "'",
                         units_on_owner_changed, units },
-                { "type='signal',sender='" UNITS_SYSTEMD "',path='" UNITS_MANAGER_PATH "',interface='" UNITS_MANAGER
-                  "',member='UnitFilesChanged'",
+                { "type='signal',sender='" UNITS_SYSTEMD "',path='" UNITS_MANAGER_PATH
+                  "',interface='" UNITS_MANAGER "',member='UnitFilesChanged'",
                         units_on_files, units },
-                { "type='signal',sender='" UNITS_SYSTEMD "',path='" UNITS_MANAGER_PATH "',interface='" UNITS_MANAGER
-                  "',member='Reloading'",
+                { "type='signal',sender='" UNITS_SYSTEMD "',path='" UNITS_MANAGER_PATH
+                  "',interface='" UNITS_MANAGER "',member='Reloading'",
                         units_on_files, units },
         };
         int r = 0;
@@ -664,9 +693,9 @@ static int units_connect(Units *units) {
         if (r >= 0)
                 r = units_match_all(units);
         if (r >= 0)
-                r = sd_bus_call_method_async(units->bus, &units->slots[units->n_slots], "org.freedesktop.DBus",
-                        "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetNameOwner", units_on_owner, units, "s",
-                        UNITS_SYSTEMD);
+                r = sd_bus_call_method_async(units->bus, &units->slots[units->n_slots],
+                        "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                        "GetNameOwner", units_on_owner, units, "s", UNITS_SYSTEMD);
         if (r >= 0)
                 units->n_slots++;
         return r;
@@ -694,10 +723,8 @@ static void units_on_tick(Timer *timer, Now now, void *userdata) {
         (void) timer_arm(timer, mono_add(now.mono, UNITS_SAMPLE_EVERY));
         for (size_t i = 0; i < ELEMENTSOF(both) && units->sight == SIGHT_CLEAR; i++)
                 if (units_needs_journal(both[i]) && both[i]->journal == INTENT_UNKNOWN &&
-                        both[i]->journal_tries < UNITS_JOURNAL_TRIES) {
-                        both[i]->journal_tries++;
-                        both[i]->journal = units_ask_journal(units->journal, both[i]->name);
-                }
+                        both[i]->journal_tries < UNITS_JOURNAL_TRIES)
+                        units_read_journal(both[i]);
         /* systemd is there, but has not answered. */
         if (units->sight != SIGHT_CLEAR && units->owner[0] != '\0' && !units->ecs.unit_call &&
                 !units->docker.unit_call) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The journal's reader. The input is read as it is, and once more with the hash that makes it whole, for hardly any
- * input has the right one. What is read must come back the same after being written.
+ * The journal's reader. The input is read as it is, and once more with the hash that makes it whole, for
+ * hardly any input has the right one. What is read must come back the same after being written.
  */
 
 #include <openssl/evp.h>

@@ -13,10 +13,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
         MemorySample sample = {};
 
         if (memory_parse_meminfo(text, n, &sample) == 0)
-                assert(sample.used >= 0 && sample.used <= 10000 && sample.available >= 0 && sample.available <= 10000 &&
-                        sample.swap_used >= 0 && sample.swap_used <= 10000);
+                assert(sample.used >= 0 && sample.used <= 10000 && sample.available >= 0 &&
+                        sample.available <= 10000 && sample.swap_used >= 0 && sample.swap_used <= 10000);
         if (memory_parse_pressure(text, n, &sample) == 0)
-                assert(sample.some >= 0 && sample.some <= 10000 && sample.full >= SHARE_NONE && sample.full <= 10000);
+                assert(sample.some >= 0 && sample.some <= 10000 && sample.full >= SHARE_NONE &&
+                        sample.full <= 10000);
         if (memory_parse_vmstat(text, n, &sample) == 0)
                 assert(sample.oom_kills >= 0);
         return 0;

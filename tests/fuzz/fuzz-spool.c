@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The spool's readers: of a line, and of a file. What a line holds must come back the same after being written; a file is
- * always emptied in a bounded number of steps, whatever it holds.
+ * The spool's readers: of a line, and of a file. What a line holds must come back the same after being
+ * written; a file is always emptied in a bounded number of steps, whatever it holds.
  */
 
 #include <string.h>

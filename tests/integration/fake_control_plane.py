@@ -42,7 +42,8 @@ class _Link:
         """End it with a TCP reset."""
         raw = self.writer.get_extra_info("socket")
         try:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if raw:  # none under TLS that has ended already
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         except OSError:
             pass
         self.writer.transport.abort()

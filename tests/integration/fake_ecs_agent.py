@@ -157,7 +157,8 @@ class Agent:
         self.port = await self.introspection.start(self.options.bind, self.port)
         self.phase = "up"
         self._say("info", "Beginning Polling for updates")
-        for work in (self._acs(), self._tcs(), self._api("API1"), self._api("API2")):
+        others = () if self.options.bare else (self._tcs(), self._api("API1"), self._api("API2"))
+        for work in (self._acs(), *others):
             self.tasks.append(asyncio.ensure_future(work))
 
     def _resources(self):
@@ -231,8 +232,8 @@ class Agent:
             raise LinkError("unexpected EOF") from None
         raw = writer.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)   # Go's defaults
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, self.options.keepalive)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, self.options.keepalive)
         self.links[kind] = writer
         try:
             writer.write(f"{kind[:3]} {self.options.arn}\n".encode())
@@ -248,8 +249,9 @@ class Agent:
         writer = self.links.pop(kind, None)
         if writer:
             try:
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                                                           struct.pack("ii", 1, 0))
+                raw = writer.get_extra_info("socket")
+                if raw:  # none under TLS that has ended already
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             except OSError:
                 pass
             writer.transport.abort()
@@ -570,6 +572,9 @@ def main():
     parser.add_argument("--start-delay", type=float, default=0.0, help="how long registration takes")
     parser.add_argument("--register", choices=("ok", "refused"), default="ok")
     parser.add_argument("--tasks", type=int, default=2)
+    parser.add_argument("--bare", action="store_true",
+                        help="the ACS link alone, as with ECS_DISABLE_METRICS=true and idle API connections closed")
+    parser.add_argument("--keepalive", type=int, default=15, help="seconds between TCP's probes; Go's default")
     parser.add_argument("--detached", action="store_true", help="live on when stdin ends")
     asyncio.run(run(parser.parse_args()))
     return 0

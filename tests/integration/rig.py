@@ -42,6 +42,9 @@ CONFIG = {
     "metrics": {"period": "2s", "sample": "1s"},
 }
 
+# the same again for tests that have to be many: the daemon never asks for less than a second without a break
+QUICK = {"grace": "1s", "grace_dead": "1s", "confirm": {"before": "300ms"}}
+
 PROC = {
     "vmstat": "nr_free_pages 100000\noom_kill 0\n",
     "meminfo": "MemTotal:        8000000 kB\nMemFree:         2000000 kB\nMemAvailable:    5000000 kB\n"
@@ -127,7 +130,7 @@ class Child:
 
 class Rig:
     """@config: over CONFIG; None for no file at all. @size: instances in the group, ours included. @units: a fake systemd on
-    a private bus. @docker: a fake dockerd. @tls: the control plane speaks TLS. @agent: further arguments of the fake
+    a private bus. @docker: a fake dockerd. @tls: the control plane speaks TLS; "all": AWS's endpoints too. @agent: further arguments of the fake
     ECS agent; None: no agent. @environment: over the daemon's; None as a value takes a variable away. @daemon: False:
     start it later, by start_daemon()."""
 
@@ -172,11 +175,11 @@ class Rig:
         self.log_path = self.root / "daemon.log"
         self._tree()
 
-        self.fake = FakeAws().start()
+        tls = make_certificate(self.root) if options["tls"] else None
+        self.fake = FakeAws(tls=tls if options["tls"] == "all" else None).start()
         self.stack.callback(self.fake.stop)
         self.own = self.fake.populate(group=options["group"], size=options["size"], short_arn=options["short_arn"])
         self.instance, self.group = self.own.ec2, options["group"]
-        tls = make_certificate(self.root) if options["tls"] else None
         self.control = self.fake.add_control_plane(tls=tls, heartbeat=options["heartbeat"])
 
         with socket.socket() as probe:  # the port must be known before the agent runs, and stay when it restarts
@@ -279,6 +282,8 @@ class Rig:
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.fake.imds.url,
             "DBUS_SYSTEM_BUS_ADDRESS": self.bus_address or f"unix:path={self.root}/no-bus",
         })
+        if self.options["tls"]:
+            env["AWS_CA_BUNDLE"] = str(self.root / "cert.pem")
         env.update(self.extra)
         return {key: value for key, value in env.items() if value is not None}
 
@@ -325,6 +330,20 @@ class Rig:
         except ValueError:
             return None
 
+    def peek(self):
+        """The same straight from its socket, for polling: no process is started."""
+        at = os.open(self.root / "run/ecs-health-agent", os.O_PATH)
+        try:
+            with socket.socket(socket.AF_UNIX) as one:
+                one.settimeout(5)
+                one.connect(f"/proc/self/fd/{at}/status.sock")  # sun_path holds 107 bytes
+                with one.makefile("rb") as stream:
+                    return json.load(stream)
+        except (OSError, ValueError):
+            return None
+        finally:
+            os.close(at)
+
     def log(self):
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
@@ -350,6 +369,42 @@ class Rig:
             if time.monotonic() > ends:
                 raise AssertionError(f"waited {timeout:g} s in vain for {what}")
             time.sleep(0.02)
+
+    def wait_status(self, condition, timeout=40.0, what="what the daemon says of itself"):
+        """Poll until @condition(status) is true and return that status."""
+        last = {}
+
+        def ask():
+            status = self.peek()
+            if status:
+                last.update(status)
+                if condition(status):
+                    return status
+            time.sleep(0.05)
+            return None
+
+        try:
+            return self.wait_for(ask, timeout, what)
+        except AssertionError as error:
+            shown = {key: last.get(key) for key in ("verdict", "stage", "brakes", "control_plane", "problems")}
+            raise AssertionError(f"{error}; status: {json.dumps(shown)}") from None
+
+    def wait_ready(self):
+        """Wait until nothing of the start is under way: the daemon knows the agent, its group and its rights."""
+        writes = ("ecs:UpdateContainerInstancesState", "ecs:PutAttributes", "autoscaling:DetachInstances")
+
+        def ready(status):
+            rights = {one["name"]: one["granted"] for one in status["rights"]}
+            return (status["verdict"]["cause"] == "none" and status["identity"]["group"] == self.group
+                    and all(rights[name] != "unknown" for name in writes))
+
+        return self.wait_status(ready, 40, "the end of the start")
+
+    def wait_cause(self, cause, timeout=40.0):
+        return self.wait_status(lambda s: s["verdict"]["cause"] == cause, timeout, f"the verdict {cause}")
+
+    def wait_stage(self, stage, timeout=40.0):
+        return self.wait_status(lambda s: s["stage"]["name"] == stage, timeout, f"the stage {stage}")
 
     def holds_for(self, condition, seconds, what="the condition"):
         """Assert that @condition() stays true for @seconds."""
@@ -387,6 +442,42 @@ class Rig:
     def detach_attempts(self):
         return self.fake.calls_of("DetachInstances", self.instance)
 
+    def check_removed(self, timeout=60.0):
+        """One drain, one detach, in this order, of this very instance; the group has launched a replacement for it."""
+        self.wait_for(self.detaches, timeout, "a detach")
+        self.wait_stage("removed")
+        group = self.fake.world.group(self.group)
+
+        def replaced():
+            with self.fake.world.live() as state:
+                members = state.members(self.group)
+            return len(members) == group.desired and all(
+                one.lifecycle == "InService" and one.id != self.instance for one in members)
+
+        self.wait_for(replaced, 20, "the replacement")
+        assert self.actions() == ["drain", "detach"]
+        attempts = self.detach_attempts()
+        assert len(attempts) == 1 and attempts[0]["params"]["ShouldDecrementDesiredCapacity"] == "false"
+        assert group.desired == self.options["size"]
+        assert self.own.status == "DRAINING"
+
+    def wait_held(self, *names, looks=2, timeout=40.0):
+        """Wait until these brakes hold, for the second time in a row; check that it is told everywhere. Return the
+        status."""
+        def held(status):
+            holding = {one["name"] for one in status["brakes"]}
+            stage = status["stage"]
+            return stage["name"] == "held" and set(names) <= holding and stage["looks_held"] >= looks
+
+        self.wait_status(held, timeout, f"held by {names}")
+        status = self.wait_for(lambda: next((one for one in [self.status()] if one and held(one)), None), 20,
+                               f"held by {names} in status --json")
+        for name in names:
+            assert name in status["headline"]["next"]
+            self.wait_for(lambda: any("Not removing this instance" in line and name in line
+                                      for line in self.log().splitlines()), 5, f"the brake {name} in the log")
+        return status
+
     def actions(self):
         """What changed something about any instance, in order: "drain", "detach", "undrain"; "detach ID" of another."""
         names = []
@@ -399,3 +490,11 @@ class Rig:
                 own = params["InstanceIds"] == [self.instance]
                 names.append("detach" if own else f"detach {params['InstanceIds']}")
         return names
+
+
+@contextlib.contextmanager
+def watching(config=(), **options):
+    """A Rig with QUICK times whose daemon has started through."""
+    with Rig(merged(QUICK, dict(config)), **options) as rig:
+        rig.wait_ready()
+        yield rig

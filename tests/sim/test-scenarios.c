@@ -102,10 +102,10 @@ static void test_each_loss_ends_in_one_drain_and_one_detach(void) {
                 at = world.now.mono;
                 rows[i].happens(&world);
                 world_run(&world, SPAN_MIN(40));
-                printf("# %s: drain after %lld s, detach after %lld s, %u confirms, %u looks, %u repairs\n", rows[i].name,
-                        (long long) (mono_since(world.first_drain, at) / SPAN_SEC(1)),
-                        (long long) (mono_since(world.first_detach, at) / SPAN_SEC(1)), world.confirms, world.looks,
-                        world.repairs);
+                printf("# %s: drain after %lld s, detach after %lld s, %u confirms, %u looks, %u repairs\n",
+                        rows[i].name, (long long) (mono_since(world.first_drain, at) / SPAN_SEC(1)),
+                        (long long) (mono_since(world.first_detach, at) / SPAN_SEC(1)), world.confirms,
+                        world.looks, world.repairs);
                 expect_removed_once(&world);
                 EXPECT(world.confirms >= 1);
                 EXPECT(mono_since(world.first_drain, at) >= rows[i].grace);
@@ -286,8 +286,8 @@ static void test_connected_at_ecs_cancels_at_either_confirmation(void) {
 }
 
 static void test_without_an_answer_of_ecs_nothing_is_done(void) {
-        static const Outcome outcomes[] = { OUTCOME_THROTTLED, OUTCOME_UNAVAILABLE, OUTCOME_DENIED, OUTCOME_KEYS,
-                OUTCOME_REFUSED, OUTCOME_BLIND };
+        static const Outcome outcomes[] = { OUTCOME_THROTTLED, OUTCOME_UNAVAILABLE, OUTCOME_DENIED,
+                OUTCOME_KEYS, OUTCOME_REFUSED, OUTCOME_BLIND };
 
         for (unsigned i = 0; i < sizeof(outcomes) / sizeof(outcomes[0]); i++) {
                 World world;
@@ -330,7 +330,8 @@ static void test_a_silence_that_ecs_contradicts_is_blindness(void) {
         expect_nothing_done(&world);
         EXPECT(world.confirms >= 1);
         EXPECT(world.confirms <= 3);
-        EXPECT_EQ(log_machine_state(&world.core.checks.log, &world.policy, true, world.now.mono), LOG_STATE_BLIND);
+        EXPECT_EQ(log_machine_state(&world.core.checks.log, &world.policy, true, world.now.mono),
+                LOG_STATE_BLIND);
 }
 
 /* --- intended, so never acted on --------------------------------------------------------------------------------- */
@@ -413,7 +414,7 @@ static void deregistered_and_exit_5(World *world) {
 
 static void external(World *world) {
         world->policy.external = true;
-        world_event(world, &(Event) { .type = EVENT_POLICY, .policy = world->policy });
+        world_event(world, &(Event){ .type = EVENT_POLICY, .policy = world->policy });
         world_cut(world);
 }
 
@@ -436,7 +437,8 @@ static void test_what_somebody_meant_is_never_acted_on(void) {
                 Fault fault;
         } rows[] = {
                 { "stopped by an operator", operator_stops, CAUSE_OPERATOR_STOP, FAULT_INTENDED },
-                { "docker stopped by an operator", operator_stops_docker, CAUSE_OPERATOR_STOP, FAULT_INTENDED },
+                { "docker stopped by an operator", operator_stops_docker, CAUSE_OPERATOR_STOP,
+                        FAULT_INTENDED },
                 { "disabled or masked", operator_masks, CAUSE_OPERATOR_STOP, FAULT_INTENDED },
                 { "exit 0 without a record", exit_without_record, CAUSE_NOT_KNOWN, FAULT_UNKNOWN },
                 { "stopped, and no D-Bus to see by whom", stopped_unseen, CAUSE_NOT_KNOWN, FAULT_UNKNOWN },
@@ -448,7 +450,8 @@ static void test_what_somebody_meant_is_never_acted_on(void) {
                 { "drained by somebody else", foreign_drain, CAUSE_FOREIGN_DRAIN, FAULT_INTENDED },
                 { "deregistered, by the log", deregistered_by_log, CAUSE_DEREGISTERED, FAULT_INTENDED },
                 { "MISSING at ECS", deregistered_at_ecs, CAUSE_DEREGISTERED, FAULT_INTENDED },
-                { "INACTIVE at ECS beats exit 5", deregistered_and_exit_5, CAUSE_DEREGISTERED, FAULT_INTENDED },
+                { "INACTIVE at ECS beats exit 5", deregistered_and_exit_5, CAUSE_DEREGISTERED,
+                        FAULT_INTENDED },
                 { "ECS_EXTERNAL", external, CAUSE_EXTERNAL, FAULT_INTENDED },
                 { "in no group", no_group, CAUSE_NO_GROUP, FAULT_INTENDED },
                 { "no role", no_role, CAUSE_NO_ROLE, FAULT_OURS },
@@ -484,11 +487,11 @@ static void test_an_update_is_not_acted_on_for_15_minutes(void) {
 
 static void brake_observe(World *world) {
         world->policy.action = ACTION_OBSERVE;
-        world_event(world, &(Event) { .type = EVENT_POLICY, .policy = world->policy });
+        world_event(world, &(Event){ .type = EVENT_POLICY, .policy = world->policy });
 }
 
 static void brake_paused(World *world) {
-        world_event(world, &(Event) { .type = EVENT_PAUSED, .paused_until = MONO_INFINITE });
+        world_event(world, &(Event){ .type = EVENT_PAUSED, .paused_until = MONO_INFINITE });
 }
 
 static void brake_off_cluster(World *world) {
@@ -520,7 +523,7 @@ static void brake_share_group(World *world) {
 }
 
 static void brake_share_all(World *world) {
-        world->look.group = (Population) { 2, 1 };
+        world->look.group = (Population){ 2, 1 };
 }
 
 static void brake_share_page(World *world) {
@@ -615,6 +618,28 @@ static void test_a_share_hold_settles_before_anything_is_done(void) {
         EXPECT(mono_since(world.first_drain, over) >= SPAN_MIN(10));
 }
 
+static void others_fall_ill_after_the_first_look(World *world, const Effect *effect) {
+        if (effect->type == EFFECT_LOOK && world->looks >= 1)
+                world->look.cluster.sick =
+                        5; /* of 100: far below max_sick, but they were none a minute ago */
+}
+
+static void test_a_sick_count_that_still_moves_holds(void) {
+        World world;
+
+        world_init(&world);
+        world.look.cluster = (Population){ 100, 0 };
+        world.look.connected_peers = 95;
+        world.on_effect = others_fall_ill_after_the_first_look;
+        world_cut(&world);
+        world_run(&world, SPAN_MIN(14));
+        EXPECT((world.held & (1u << BRAKE_SHARE)) != 0);
+        EXPECT_EQ(world.drains, 0);
+        world_run(&world, SPAN_HOUR(4)); /* five stay sick, and no more */
+        EXPECT((world.held & (1u << BRAKE_SETTLE)) != 0);
+        expect_removed_once(&world);
+}
+
 static void test_a_boot_is_given_its_grace(void) {
         World world;
 
@@ -647,7 +672,7 @@ static void test_a_pause_that_ends_lets_the_incident_go_on(void) {
         world_run(&world, SPAN_MIN(30));
         expect_held_by(&world, BRAKE_PAUSED);
         EXPECT_EQ(world.looks, 0);
-        world_event(&world, &(Event) { .type = EVENT_PAUSED });
+        world_event(&world, &(Event){ .type = EVENT_PAUSED });
         world_run(&world, SPAN_MIN(10));
         expect_removed_once(&world);
 }
@@ -665,8 +690,8 @@ static void reconnect_after_the_drain(World *world, const Effect *effect) {
 }
 
 static void test_a_brake_that_closes_after_the_drain_undoes_it(void) {
-        static void (*const closes[])(World *, const Effect *) = { close_a_brake_after_the_drain,
-                reconnect_after_the_drain };
+        static void (*const closes[])(
+                World *, const Effect *) = { close_a_brake_after_the_drain, reconnect_after_the_drain };
 
         for (unsigned i = 0; i < 2; i++) {
                 World world;
@@ -684,8 +709,8 @@ static void test_a_brake_that_closes_after_the_drain_undoes_it(void) {
 }
 
 static void test_a_refused_detach_undoes_the_drain(void) {
-        static const Outcome outcomes[] = { OUTCOME_DENIED, OUTCOME_REFUSED, OUTCOME_CONTENTION, OUTCOME_THROTTLED,
-                OUTCOME_UNAVAILABLE };
+        static const Outcome outcomes[] = { OUTCOME_DENIED, OUTCOME_REFUSED, OUTCOME_CONTENTION,
+                OUTCOME_THROTTLED, OUTCOME_UNAVAILABLE };
 
         for (unsigned i = 0; i < sizeof(outcomes) / sizeof(outcomes[0]); i++) {
                 World world;
@@ -798,7 +823,7 @@ static void test_also_act_on_docker_needs_no_lost_link(void) {
         expect_nothing_done(&world);
         EXPECT_EQ(world.core.verdict.cause, CAUSE_NONE);
         world.policy.also_act_on = ALSO_DOCKER;
-        world_event(&world, &(Event) { .type = EVENT_POLICY, .policy = world.policy });
+        world_event(&world, &(Event){ .type = EVENT_POLICY, .policy = world.policy });
         world_run(&world, SPAN_MIN(30));
         EXPECT_EQ(world.detaches_done, 1);
         EXPECT_EQ(world.core.record.cause, CAUSE_DOCKER);
@@ -875,21 +900,31 @@ static void test_a_crash_during_which_the_agent_reconnects_leaves_no_drain(void)
 
 TEST_MAIN(TEST(test_each_loss_ends_in_one_drain_and_one_detach),
         TEST(test_an_instance_that_does_not_come_back_after_a_reboot_is_removed),
-        TEST(test_an_instance_that_was_never_registered_is_left_alone), TEST(test_a_repair_that_helps_ends_the_incident),
-        TEST(test_a_repair_is_not_made_while_the_agent_retries), TEST(test_a_repair_is_not_repeated_within_the_hour),
-        TEST(test_without_the_right_to_detach_only_the_repair_is_made), TEST(test_a_day_of_normal_life_leads_to_nothing),
-        TEST(test_flapping_leads_to_nothing), TEST(test_time_that_was_not_observed_does_not_count),
-        TEST(test_a_clock_that_is_set_starts_grace_anew), TEST(test_connected_at_ecs_cancels_at_either_confirmation),
-        TEST(test_without_an_answer_of_ecs_nothing_is_done), TEST(test_contradicting_witnesses_are_not_known),
-        TEST(test_a_silence_that_ecs_contradicts_is_blindness), TEST(test_what_somebody_meant_is_never_acted_on),
+        TEST(test_an_instance_that_was_never_registered_is_left_alone),
+        TEST(test_a_repair_that_helps_ends_the_incident),
+        TEST(test_a_repair_is_not_made_while_the_agent_retries),
+        TEST(test_a_repair_is_not_repeated_within_the_hour),
+        TEST(test_without_the_right_to_detach_only_the_repair_is_made),
+        TEST(test_a_day_of_normal_life_leads_to_nothing), TEST(test_flapping_leads_to_nothing),
+        TEST(test_time_that_was_not_observed_does_not_count),
+        TEST(test_a_clock_that_is_set_starts_grace_anew),
+        TEST(test_connected_at_ecs_cancels_at_either_confirmation),
+        TEST(test_without_an_answer_of_ecs_nothing_is_done),
+        TEST(test_contradicting_witnesses_are_not_known),
+        TEST(test_a_silence_that_ecs_contradicts_is_blindness),
+        TEST(test_what_somebody_meant_is_never_acted_on),
         TEST(test_an_update_is_not_acted_on_for_15_minutes), TEST(test_each_brake_holds_and_says_so),
-        TEST(test_a_share_hold_settles_before_anything_is_done), TEST(test_a_boot_is_given_its_grace),
-        TEST(test_the_path_brake_does_not_hold_for_a_dead_agent), TEST(test_a_pause_that_ends_lets_the_incident_go_on),
-        TEST(test_a_brake_that_closes_after_the_drain_undoes_it), TEST(test_a_refused_detach_undoes_the_drain),
-        TEST(test_a_lost_answer_is_read_and_not_repeated),
+        TEST(test_a_share_hold_settles_before_anything_is_done),
+        TEST(test_a_sick_count_that_still_moves_holds), TEST(test_a_boot_is_given_its_grace),
+        TEST(test_the_path_brake_does_not_hold_for_a_dead_agent),
+        TEST(test_a_pause_that_ends_lets_the_incident_go_on),
+        TEST(test_a_brake_that_closes_after_the_drain_undoes_it),
+        TEST(test_a_refused_detach_undoes_the_drain), TEST(test_a_lost_answer_is_read_and_not_repeated),
         TEST(test_a_lost_request_is_read_for_long_and_then_decided_anew),
-        TEST(test_an_undo_that_fails_is_tried_until_it_works), TEST(test_the_cooldown_holds_a_second_incident),
-        TEST(test_an_orphan_that_is_attached_again_is_watched_again), TEST(test_also_act_on_docker_needs_no_lost_link),
+        TEST(test_an_undo_that_fails_is_tried_until_it_works),
+        TEST(test_the_cooldown_holds_a_second_incident),
+        TEST(test_an_orphan_that_is_attached_again_is_watched_again),
+        TEST(test_also_act_on_docker_needs_no_lost_link),
         TEST(test_a_crash_after_any_step_loses_nothing_and_repeats_nothing),
         TEST(test_a_crash_before_any_step_loses_nothing_and_repeats_nothing),
         TEST(test_a_reboot_at_any_step_loses_nothing_and_repeats_nothing),

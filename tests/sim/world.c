@@ -5,6 +5,12 @@
 #include <assert.h>
 #include <string.h>
 
+static uint64_t steps;
+
+uint64_t world_steps(void) {
+        return steps;
+}
+
 uint64_t world_draw(World *world) {
         world->random ^= world->random << 13;
         world->random ^= world->random >> 7;
@@ -19,7 +25,7 @@ static bool connected(const World *world) {
 }
 
 static Confirmation own(const World *world, Outcome outcome) {
-        return (Confirmation) {
+        return (Confirmation){
                 .outcome = outcome,
                 .connected = connected(world),
                 .status = world->status,
@@ -34,7 +40,7 @@ static Confirmation own(const World *world, Outcome outcome) {
 static void answer(World *world, const Effect *effect, Event *event) {
         event->ticket = effect->ticket;
         assert(world->n_pending < WORLD_PENDING_MAX);
-        world->pending[world->n_pending++] = (Pending) {
+        world->pending[world->n_pending++] = (Pending){
                 .event = *event,
                 .effect = effect->type,
                 .at = mono_add(world->now.mono, world->answer_after),
@@ -96,7 +102,8 @@ static void do_detach(World *world, Event *event) {
                 world->first_detach = world->now.mono;
                 world->drain_before_detach = world->status == CONTROL_DRAINING && world->marked;
         }
-        if (event->outcome == OUTCOME_OK || (event->outcome == OUTCOME_LOST && world->detach_lost_but_done)) {
+        if (event->outcome == OUTCOME_OK ||
+                (event->outcome == OUTCOME_LOST && world->detach_lost_but_done)) {
                 world->detaches_done += world->in_group;
                 world->in_group = false;
                 world->lifecycle = LIFECYCLE_DETACHED;
@@ -121,9 +128,7 @@ static void carry_out(World *world, const Effect *effect) {
                 forget(world);
                 do_look(world, &event);
                 break;
-        case EFFECT_PROBE:
-                world->probes++;
-                return;
+        case EFFECT_PROBE: world->probes++; return;
         case EFFECT_REPAIR:
                 world->repairs++;
                 event.type = EVENT_REPAIRED;
@@ -153,9 +158,7 @@ static void carry_out(World *world, const Effect *effect) {
                 event.verified.outcome = world->verify_outcome;
                 event.verified.lifecycle = world->in_group ? LIFECYCLE_IN_SERVICE : LIFECYCLE_NO_GROUP;
                 break;
-        case EFFECT_FORGET:
-                forget(world);
-                return;
+        case EFFECT_FORGET: forget(world); return;
         }
         answer(world, effect, &event);
 }
@@ -164,6 +167,7 @@ void world_event(World *world, const Event *event) {
         Plan plan;
 
         core_step(&world->core, event, world->now, &plan);
+        steps++;
         world->plan = plan;
         if (plan.record_changed)
                 world->journal = world->core.record;
@@ -178,14 +182,17 @@ void world_event(World *world, const Event *event) {
 static void tell(World *world, Sample sample, bool blind) {
         if (blind)
                 sample.sight = SIGHT_ABSENT;
-        world_event(world, &(Event) { .type = EVENT_SAMPLE, .sample = sample });
+        world_event(world, &(Event){ .type = EVENT_SAMPLE, .sample = sample });
 }
 
 void world_log(World *world, LogLine line, Span delay) {
         Sample sample = {
                 .witness = WITNESS_LOG,
                 .sight = SIGHT_CLEAR,
-                .log = { .line = line, .at = world->now.mono, .delay = delay, .level_raised = world->level_raised,
+                .log = { .line = line,
+                        .at = world->now.mono,
+                        .delay = delay,
+                        .level_raised = world->level_raised,
                         .written = world->now.mono },
         };
 
@@ -198,18 +205,23 @@ static void tell_agent(World *world) {
         bool link = world->linked && !gone;
 
         tell(world,
-                (Sample) { .witness = WITNESS_INTROSPECTION,
+                (Sample){ .witness = WITNESS_INTROSPECTION,
                         .sight = SIGHT_CLEAR,
-                        .introspection = { .metadata = answers, .tasks = answers, .registered = runs,
-                                .tasks_running = runs ? 3 : -1, .tasks_stuck = runs ? 0 : -1 } },
+                        .introspection = { .metadata = answers,
+                                .tasks = answers,
+                                .registered = runs,
+                                .tasks_running = runs ? 3 : -1,
+                                .tasks_stuck = runs ? 0 : -1 } },
                 world->no_introspection);
         tell(world,
-                (Sample) { .witness = WITNESS_SOCKETS,
+                (Sample){ .witness = WITNESS_SOCKETS,
                         .sight = SIGHT_CLEAR,
                         .sockets = { .listener = !gone,
                                 .backlog = world->process == PROCESS_HUNG,
                                 .unread = world->process == PROCESS_HUNG,
-                                .n_control = gone ? 0 : link ? 4 : 2,
+                                .n_control = gone   ? 0
+                                             : link ? 4
+                                                    : 2,
                                 .link_known = !gone,
                                 .link_present = link,
                                 .data_age = world->black_hole ? SPAN_MIN(2) : SPAN_SEC(10),
@@ -217,39 +229,49 @@ static void tell_agent(World *world) {
                                 .unacknowledged = world->black_hole } },
                 world->no_sockets);
         tell(world,
-                (Sample) { .witness = WITNESS_UNITS,
+                (Sample){ .witness = WITNESS_UNITS,
                         .sight = SIGHT_CLEAR,
-                        .units = { .ecs = { .exists = true, .state = world->unit, .intent = world->intent,
+                        .units = { .ecs = { .exists = true,
+                                           .state = world->unit,
+                                           .intent = world->intent,
                                            .exit_status = world->exit_status },
-                                .docker = { .exists = true, .state = UNIT_ACTIVE,
-                                        .intent = world->docker_intent, .exit_status = -1 } } },
+                                .docker = { .exists = true,
+                                        .state = UNIT_ACTIVE,
+                                        .intent = world->docker_intent,
+                                        .exit_status = -1 } } },
                 world->no_bus);
-        tell(world, (Sample) { .witness = WITNESS_LOG, .sight = SIGHT_CLEAR, .log = { .level_raised = world->level_raised } },
+        tell(world,
+                (Sample){ .witness = WITNESS_LOG,
+                        .sight = SIGHT_CLEAR,
+                        .log = { .level_raised = world->level_raised } },
                 world->no_log);
 }
 
 static void tell_host(World *world) {
         tell(world,
-                (Sample) { .witness = WITNESS_DOCKER,
+                (Sample){ .witness = WITNESS_DOCKER,
                         .sight = SIGHT_CLEAR,
                         .docker = { .ping = world->docker_hung ? ANSWER_HUNG : ANSWER_GOOD,
                                 .list = world->docker_hung ? ANSWER_HUNG : ANSWER_GOOD } },
                 false);
         tell(world,
-                (Sample) { .witness = WITNESS_DISKS,
+                (Sample){ .witness = WITNESS_DISKS,
                         .sight = SIGHT_CLEAR,
-                        .disks = { .n = 1, .used_worst = 4000, .inodes_used_worst = 1000,
+                        .disks = { .n = 1,
+                                .used_worst = 4000,
+                                .inodes_used_worst = 1000,
                                 .root_read_only = world->read_only } },
                 false);
         tell(world,
-                (Sample) { .witness = WITNESS_METADATA,
+                (Sample){ .witness = WITNESS_METADATA,
                         .sight = SIGHT_CLEAR,
-                        .metadata = { .lifecycle = world->lifecycle, .spot_notice = world->spot,
+                        .metadata = { .lifecycle = world->lifecycle,
+                                .spot_notice = world->spot,
                                 .no_role = world->no_role } },
                 false);
         if (world->plan.watch_path)
                 tell(world,
-                        (Sample) { .witness = WITNESS_PATH,
+                        (Sample){ .witness = WITNESS_PATH,
                                 .sight = SIGHT_CLEAR,
                                 .path = { .answer = world->path_fails ? PATH_NO_TCP : PATH_WORKS } },
                         false);
@@ -257,7 +279,8 @@ static void tell_host(World *world) {
 
 /* A disconnected agent that runs retries: 250 ms, times 1.5, up to 2 min. */
 static void retry(World *world) {
-        if (world->process != PROCESS_RUNS || world->linked || world->silent || !mono_is_set(world->next_retry))
+        if (world->process != PROCESS_RUNS || world->linked || world->silent ||
+                !mono_is_set(world->next_retry))
                 return;
         if (mono_before(world->now.mono, world->next_retry))
                 return;
@@ -343,7 +366,7 @@ void world_run(World *world, Span span) {
                         tell_host(world);
                 }
                 if (!mono_before(world->now.mono, world->plan.wake))
-                        world_event(world, &(Event) { .type = EVENT_TICK });
+                        world_event(world, &(Event){ .type = EVENT_TICK });
         }
 }
 
@@ -356,29 +379,33 @@ void world_sleep(World *world, Span span) {
 void world_crash(World *world, bool reboot) {
         Event event = {
                 .type = EVENT_RESTORED,
-                .restored = { .record = world->journal, .same_boot = !reboot, .answered_this_boot = !reboot,
+                .restored = { .record = world->journal,
+                        .same_boot = !reboot,
+                        .answered_this_boot = !reboot,
                         .registered_before = true },
         };
 
         if (reboot)
-                world->now.mono = (Mono) { SPAN_SEC(20) };
+                world->now.mono = (Mono){ SPAN_SEC(20) };
         /* Answers on their way to the old process are lost with it; what they answer to has happened all the same. */
         world->n_pending = 0;
         core_init(&world->core, &world->policy, world_draw(world), world->now);
-        world->plan = (Plan) { .wake = world->now.mono };
+        world->plan = (Plan){ .wake = world->now.mono };
         world->next_sample = mono_add(world->now.mono, SPAN_SEC(1));
         world_event(world, &event);
         /* The log is read back: its last word on the connection. */
         if (!world->no_log && !reboot)
                 tell(world,
-                        (Sample) { .witness = WITNESS_LOG, .sight = SIGHT_CLEAR,
-                                .log = { .line = world->linked ? LOG_LINE_CONNECTED : LOG_LINE_LOST, .back = true,
+                        (Sample){ .witness = WITNESS_LOG,
+                                .sight = SIGHT_CLEAR,
+                                .log = { .line = world->linked ? LOG_LINE_CONNECTED : LOG_LINE_LOST,
+                                        .back = true,
                                         .at = world->now.mono } },
                         false);
 }
 
 static Policy standard_policy(void) {
-        return (Policy) {
+        return (Policy){
                 .action = ACTION_DETACH,
                 .grace = SPAN_MIN(8),
                 .grace_dead = SPAN_MIN(5),
@@ -425,7 +452,7 @@ void world_init(World *world) {
         world->next_sample = world->now.mono;
         core_init(&world->core, &world->policy, 42, world->now);
         world->plan.wake = world->now.mono;
-        world_event(world, &(Event) { .type = EVENT_RESTORED });
+        world_event(world, &(Event){ .type = EVENT_RESTORED });
         world_run(world, SPAN_SEC(30));
         world_connect(world);
         world_run(world, SPAN_SEC(30));

@@ -12,11 +12,11 @@
 #include "agent/decide/core.h"
 
 #define WORLD_PENDING_MAX 16
-#define WORLD_START_WALL ((Wall) { INT64_C(1780000000) * 1000000 }) /* a day in 2026 */
+#define WORLD_START_WALL  ((Wall){ INT64_C(1780000000) * 1000000 }) /* a day in 2026 */
 
 typedef enum Process {
         PROCESS_RUNS,
-        PROCESS_HUNG,   /* stopped: accepts, never answers */
+        PROCESS_HUNG, /* stopped: accepts, never answers */
         PROCESS_GONE,
 } Process;
 
@@ -37,10 +37,10 @@ typedef struct World {
 
         /* the host's truth */
         Process process;
-        bool linked;           /* the control connection stands */
-        bool black_hole;       /* it stands, but nothing comes through */
-        bool silent;           /* wedged: down, and no retry is logged */
-        Mono next_retry;       /* next line of the agent's back-off */
+        bool linked;     /* the control connection stands */
+        bool black_hole; /* it stands, but nothing comes through */
+        bool silent;     /* wedged: down, and no retry is logged */
+        Mono next_retry; /* next line of the agent's back-off */
         Span backoff;
         UnitState unit;
         Intent intent, docker_intent;
@@ -52,18 +52,19 @@ typedef struct World {
         bool reports_repair_ok; /* a restart is accepted */
         bool repair_helps;
         bool level_raised;
-        bool frozen;           /* our own process gets no time */
+        bool frozen; /* our own process gets no time */
 
         /* AWS's truth */
-        bool ecs_lags;         /* ECS goes on saying connected */
-        bool ecs_says_down;    /* ECS says disconnected whatever is true */
+        bool ecs_lags;      /* ECS goes on saying connected */
+        bool ecs_says_down; /* ECS says disconnected whatever is true */
         ControlStatus status;
         bool marked;
         bool updating;
         bool in_group;
         Lifecycle lifecycle;
-        Look look;             /* template: what a look answers beside our own state */
-        Outcome confirm_outcome, look_outcome, drain_outcome, undrain_outcome, detach_outcome, verify_outcome;
+        Look look; /* template: what a look answers beside our own state */
+        Outcome confirm_outcome, look_outcome, drain_outcome, undrain_outcome, detach_outcome,
+                verify_outcome;
         bool detach_lost_but_done;
         Span answer_after;
 
@@ -71,14 +72,14 @@ typedef struct World {
         unsigned n_pending;
 
         /* what happened */
-        Record journal;        /* what survives a crash of ours */
+        Record journal; /* what survives a crash of ours */
         unsigned confirms, looks, repairs, drains, undrains, detaches, verifies, probes;
         unsigned drains_done, undrains_done, detaches_done;
         Mono first_drain, first_detach, down_since;
         bool drain_before_detach;
-        BrakeSet held;         /* every brake that has held since world_mark() */
+        BrakeSet held; /* every brake that has held since world_mark() */
         void (*on_effect)(struct World *world, const Effect *effect);
-        bool swallow;          /* effects are planned and journalled, and then the process dies: nothing is carried out */
+        bool swallow; /* effects are planned and journalled, and then the process dies: nothing is carried out */
 } World;
 
 /** world_init() - a healthy host in a group of 10, cluster of 20, standard settings, an hour after boot, connected */
@@ -101,3 +102,5 @@ void world_sleep(World *world, Span span);
 /** world_crash() - our own process dies and starts anew from the journal; with @reboot the whole host */
 void world_crash(World *world, bool reboot);
 uint64_t world_draw(World *world);
+/** world_steps() - how often the core was stepped, by all worlds together */
+uint64_t world_steps(void);

@@ -145,7 +145,7 @@ static inline void *fake_serve(void *userdata) {
                         goto finish;
         }
         while (fake_read_request(c, request)) {
-                (void) strcpy(c->server->last, request);
+                (void) memcpy(c->server->last, request, strlen(request) + 1);
                 c->n++;
                 c->server->requests++;
                 if (!c->server->handler(c, request))
@@ -236,7 +236,9 @@ static inline FakeServer *fake_start(
         server->stop = eventfd(0, EFD_CLOEXEC);
         server->fd = socket(unix_path ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (unix_path) {
-                (void) snprintf(local.sun_path, sizeof(local.sun_path), "%s", unix_path);
+                if (strlen(unix_path) >= sizeof(local.sun_path))
+                        abort();
+                (void) memcpy(local.sun_path, unix_path, strlen(unix_path));
                 r = bind(server->fd, (const struct sockaddr *) &local, sizeof(local));
         } else
                 r = bind(server->fd, (const struct sockaddr *) &tcp, sizeof(tcp));

@@ -58,7 +58,7 @@ static void fixture_open_credentials(Fixture *f) {
 static Fixture fixture_open(void) {
         Fixture f = {};
 
-        (void) strcpy(role, "my-role");
+        (void) snprintf(role, sizeof(role), "%s", "my-role");
         role_status = document_status = 200;
         fetches = 0;
         hand_out("AKIDONE", SPAN_HOUR(6));
@@ -227,8 +227,8 @@ static void test_documents_without_keys_say_why(void) {
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 Fixture f = fixture_open();
 
-                (void) strcpy(role, cases[i].role);
-                (void) strcpy(document, cases[i].document);
+                (void) snprintf(role, sizeof(role), "%s", cases[i].role);
+                (void) snprintf(document, sizeof(document), "%s", cases[i].document);
                 role_status = cases[i].role_status;
                 document_status = cases[i].document_status;
                 expect_key(&f, NULL, AWS_CREDENTIALS_UNKNOWN);
@@ -239,7 +239,7 @@ static void test_documents_without_keys_say_why(void) {
                 EXPECT(strstr(aws_credentials_detail(f.credentials), cases[i].detail) != NULL);
 
                 /* It is asked again, and what was wrong may be right by then. */
-                (void) strcpy(role, "my-role");
+                (void) snprintf(role, sizeof(role), "%s", "my-role");
                 role_status = document_status = 200;
                 hand_out("AKIDTWO", SPAN_HOUR(6));
                 pass(&f, 3600);
@@ -256,11 +256,11 @@ static void test_too_long_keys_are_refused(void) {
                 "{\"Code\":\"Success\",\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"s\",\"Token\":\"");
         n = strlen(document);
         (void) memset(document + n, 'x', 8193);
-        (void) strcpy(document + n + 8193, "\"}");
+        (void) memcpy(document + n + 8193, "\"}", 3);
         expect_key(&f, NULL, AWS_CREDENTIALS_UNKNOWN);
         settle(&f);
         expect_key(&f, NULL, AWS_CREDENTIALS_FAILED);
-        (void) strcpy(document + n + 8192, "\"}");
+        (void) memcpy(document + n + 8192, "\"}", 3);
         pass(&f, 3600);
         expect_key(&f, "A", AWS_CREDENTIALS_GOOD);
         fixture_close(&f);
@@ -274,9 +274,9 @@ static void test_keys_are_renewed_before_they_expire(void) {
         settle(&f);
         expect_key(&f, "AKIDONE", AWS_CREDENTIALS_GOOD);
         hand_out("AKIDTWO", SPAN_HOUR(6));
-        pass(&f, 29 * 60);
+        pass(&f, 1740);
         expect_key(&f, "AKIDONE", AWS_CREDENTIALS_GOOD);
-        pass(&f, 7 * 60);
+        pass(&f, 420);
         expect_key(&f, "AKIDTWO", AWS_CREDENTIALS_GOOD);
 
         /* And at least once an hour. */
@@ -307,14 +307,14 @@ static void test_keys_stay_in_use_when_they_cannot_be_renewed(void) {
                 role_status = cases[i].role_status;
                 document_status = cases[i].document_status;
                 if (cases[i].document)
-                        (void) strcpy(document, cases[i].document);
-                pass(&f, 24 * 3600);
+                        (void) snprintf(document, sizeof(document), "%s", cases[i].document);
+                pass(&f, 86400);
                 expect_key(&f, "AKIDONE", AWS_CREDENTIALS_STALE);
 
                 /* Asked for again within a quarter of an hour. */
                 role_status = document_status = 200;
                 hand_out("AKIDTWO", SPAN_HOUR(6));
-                pass(&f, 15 * 60 + 1);
+                pass(&f, 901);
                 expect_key(&f, "AKIDTWO", AWS_CREDENTIALS_GOOD);
                 fixture_close(&f);
         }
@@ -330,7 +330,7 @@ static void test_expired_keys_are_used_all_the_same(void) {
 
         /* Older ones than those in hand are no gain. */
         hand_out("AKIDOLDER", SPAN_HOUR(-5));
-        pass(&f, 15 * 60 + 1);
+        pass(&f, 901);
         expect_key(&f, "AKIDOLD", AWS_CREDENTIALS_STALE);
         EXPECT_EQ(fetches, 2);
         fixture_close(&f);
@@ -339,12 +339,13 @@ static void test_expired_keys_are_used_all_the_same(void) {
 static void test_an_unknown_expiry_is_no_obstacle(void) {
         Fixture f = fixture_open();
 
-        (void) strcpy(document, "{\"Code\":\"Success\",\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"s\","
-                                "\"Expiration\":\"soon\"}");
+        (void) snprintf(document, sizeof(document), "%s",
+                "{\"Code\":\"Success\",\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"s\","
+                "\"Expiration\":\"soon\"}");
         expect_key(&f, NULL, AWS_CREDENTIALS_UNKNOWN);
         settle(&f);
         expect_key(&f, "A", AWS_CREDENTIALS_GOOD);
-        pass(&f, 15 * 60 + 1);
+        pass(&f, 901);
         EXPECT_EQ(fetches, 2);
         fixture_close(&f);
 }
@@ -384,7 +385,7 @@ static void test_everyone_who_waits_is_told_once(void) {
         EXPECT_EQ(a + b, 0);
         run_until(&f, &a, 1);
         run_until(&f, &b, 1);
-        pass(&f, 3 * 3600);
+        pass(&f, 10800);
         EXPECT_EQ(a + b, 2);
         EXPECT_EQ(gone, 0);
         fixture_close(&f);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Real mounts are told from the rest, each file system counts once, and one that hangs is reported, holds nothing up
- * and is not asked all the time. Time and the helper process are played by this file, so that a minute takes no time.
+ * Real mounts are told from the rest, each file system counts once, and one that hangs is reported, holds
+ * nothing up and is not asked all the time. Time and the helper process are played by this file, so that a
+ * minute takes no time.
  */
 
 #include <errno.h>
@@ -29,7 +30,7 @@ Now loop_now(sd_event *event) {
 }
 
 Now clock_read(void) {
-        return (Now) { .mono = fake_now, .wall = { 1 } };
+        return (Now){ .mono = fake_now, .wall = { 1 } };
 }
 
 uint64_t loop_random(void) {
@@ -42,7 +43,7 @@ int timer_new(Timer **ret, sd_event *event, const char *description, Span accura
         (void) description;
         (void) accuracy;
         *ret = fake_timer = calloc(1, sizeof(**ret));
-        **ret = (Timer) { handler, userdata, MONO_INFINITE };
+        **ret = (Timer){ handler, userdata, MONO_INFINITE };
         return 0;
 }
 
@@ -87,8 +88,8 @@ Helper *helper_free(Helper *helper) {
         return NULL;
 }
 
-int helper_resolve(Helper *helper, const char *host, Span deadline, HelperDone done, void *userdata,
-        HelperCall **ret) {
+int helper_resolve(
+        Helper *helper, const char *host, Span deadline, HelperDone done, void *userdata, HelperCall **ret) {
         (void) helper;
         (void) host;
         (void) deadline;
@@ -98,8 +99,8 @@ int helper_resolve(Helper *helper, const char *host, Span deadline, HelperDone d
         return -ENOSYS;
 }
 
-int helper_statvfs(Helper *helper, const char *path, Span deadline, HelperDone done, void *userdata,
-        HelperCall **ret) {
+int helper_statvfs(
+        Helper *helper, const char *path, Span deadline, HelperDone done, void *userdata, HelperCall **ret) {
         EXPECT(!helper->call);
         EXPECT_EQ(deadline, SPAN_SEC(5));
         if (helper->refuse < 0)
@@ -107,7 +108,7 @@ int helper_statvfs(Helper *helper, const char *path, Span deadline, HelperDone d
         helper->n_asked++;
         (void) snprintf(helper->asked, sizeof(helper->asked), "%s", path);
         *ret = helper->call = calloc(1, sizeof(**ret));
-        *helper->call = (HelperCall) { helper, done, userdata };
+        *helper->call = (HelperCall){ helper, done, userdata };
         return 0;
 }
 
@@ -163,22 +164,23 @@ static void fixture_tick(Span span) {
 static void fixture_init(Fixture *f, const char *mountinfo, const char *const *mounts) {
         char path[128];
 
-        *f = (Fixture) { .root = "/tmp/test-disks-XXXXXX" };
-        fake_now = (Mono) { SPAN_HOUR(1) };
+        *f = (Fixture){ .root = "/tmp/test-disks-XXXXXX" };
+        fake_now = (Mono){ SPAN_HOUR(1) };
         if (sd_event_new(&f->event) < 0 || !mkdtemp(f->root))
                 abort();
-        for (const char *const *i = (const char *const[]) { "/proc", "/proc/1", NULL }; *i; i++) {
+        for (const char *const *i = (const char *const[]){ "/proc", "/proc/1", NULL }; *i; i++) {
                 (void) snprintf(path, sizeof(path), "%s%s", f->root, *i);
                 (void) mkdir(path, 0755);
         }
         if (mountinfo)
                 fixture_write(f, mountinfo);
-        EXPECT_EQ(disks_new(&f->disks, f->event, &f->helper,
-                          &(DisksOptions) { .root = f->root,
-                                  .mounts = mounts,
-                                  .ignore_fstypes = (const char *const[]) { "overlay", "tmpfs", "vfat", NULL },
-                                  .every = SPAN_SEC(10) },
-                          fixture_on_sample, f),
+        EXPECT_EQ(
+                disks_new(&f->disks, f->event, &f->helper,
+                        &(DisksOptions){ .root = f->root,
+                                .mounts = mounts,
+                                .ignore_fstypes = (const char *const[]){ "overlay", "tmpfs", "vfat", NULL },
+                                .every = SPAN_SEC(10) },
+                        fixture_on_sample, f),
                 0);
         EXPECT_EQ(f->n, 0);
 }
@@ -200,8 +202,12 @@ static void fixture_done(Fixture *f) {
 static void fixture_answer(Fixture *f, const char *path, int error, unsigned percent) {
         HelperAnswer answer = {
                 .error = error,
-                .file_system = { .f_blocks = 1000, .f_bfree = 1000 - percent * 10, .f_bavail = 1000 - percent * 10,
-                        .f_files = 200, .f_ffree = 190, .f_favail = 190 },
+                .file_system = { .f_blocks = 1000,
+                        .f_bfree = 1000 - percent * 10,
+                        .f_bavail = 1000 - percent * 10,
+                        .f_files = 200,
+                        .f_ffree = 190,
+                        .f_favail = 190 },
         };
 
         if (!f->helper.call || strcmp(f->helper.asked + strlen(f->root), path) != 0) {
@@ -212,13 +218,14 @@ static void fixture_answer(Fixture *f, const char *path, int error, unsigned per
         f->helper.call->done(&answer, f->helper.call->userdata);
 }
 
-#define ROOT "27 1 259:1 / / rw,noatime shared:1 - xfs /dev/nvme0n1p1 rw,attr2\n"
-#define DATA "30 27 259:9 / /data rw - ext4 /dev/nvme1n1 rw\n"
+#define ROOT    "27 1 259:1 / / rw,noatime shared:1 - xfs /dev/nvme0n1p1 rw,attr2\n"
+#define DATA    "30 27 259:9 / /data rw - ext4 /dev/nvme1n1 rw\n"
 #define DATA_RO "30 27 259:9 / /data rw - ext4 /dev/nvme1n1 ro\n"
-#define SHARE "31 27 0:50 / /share rw - nfs4 fs-1.efs:/ rw,vers=4.1\n"
+#define SHARE   "31 27 0:50 / /share rw - nfs4 fs-1.efs:/ rw,vers=4.1\n"
 
 static void test_mount_line_is_taken_apart(void) {
-        static const char line[] = "36 35 98:0 /mnt1 /a\\040b\\134c rw,noatime master:1 shared:7 - ext3 /dev/ro\\011ot rw,errors=ro";
+        static const char line[] = "36 35 98:0 /mnt1 /a\\040b\\134c rw,noatime master:1 shared:7 - ext3 "
+                                   "/dev/ro\\011ot rw,errors=ro";
         DisksMountLine mount;
 
         EXPECT_EQ(disks_parse_mount(line, strlen(line), &mount), 0);
@@ -339,7 +346,7 @@ static void test_disks_takes_the_mounts_of_the_settings_as_they_are(void) {
         Fixture f;
 
         fixture_init(&f, ROOT DATA "38 27 0:70 / /run rw - tmpfs tmpfs rw\n",
-                (const char *const[]) { "/run", "/missing", NULL });
+                (const char *const[]){ "/run", "/missing", NULL });
         fixture_tick(0);
         fixture_answer(&f, "/run", 0, 5);
         fixture_answer(&f, "/", 0, 100); /* watched for being full, not reported */
@@ -359,14 +366,25 @@ static void test_disks_counts_as_df_does(void) {
                 bool full;
         } cases[] = {
                 /* 5 % kept for root: 100 % although root could still write */
-                { { .f_blocks = 1000, .f_bfree = 50, .f_bavail = 0, .f_files = 10, .f_ffree = 5, .f_favail = 5 }, 10000,
-                        5000, true },
+                { { .f_blocks = 1000,
+                          .f_bfree = 50,
+                          .f_bavail = 0,
+                          .f_files = 10,
+                          .f_ffree = 5,
+                          .f_favail = 5 },
+                        10000, 5000, true },
                 { { .f_blocks = 1000, .f_bfree = 550, .f_bavail = 450 }, 5000, SHARE_NONE, false },
                 { { .f_blocks = 1000, .f_bfree = 500, .f_bavail = 500, .f_files = 10 }, 5000, 10000, true },
-                { { .f_blocks = UINT64_MAX, .f_bfree = UINT64_MAX, .f_bavail = UINT64_MAX }, 0, SHARE_NONE, false },
+                { { .f_blocks = UINT64_MAX, .f_bfree = UINT64_MAX, .f_bavail = UINT64_MAX }, 0, SHARE_NONE,
+                        false },
                 { { .f_blocks = UINT64_MAX, .f_bfree = 1, .f_bavail = 1 }, 9999, SHARE_NONE, false },
                 /* nonsense */
-                { { .f_blocks = 10, .f_bfree = 11, .f_bavail = 11, .f_files = 1, .f_ffree = 2, .f_favail = 2 },
+                { { .f_blocks = 10,
+                          .f_bfree = 11,
+                          .f_bavail = 11,
+                          .f_files = 1,
+                          .f_ffree = 2,
+                          .f_favail = 2 },
                         SHARE_NONE, SHARE_NONE, false },
                 { { .f_blocks = 10, .f_bfree = 5, .f_bavail = 6 }, SHARE_NONE, SHARE_NONE, false },
                 { { .f_blocks = 0 }, SHARE_NONE, SHARE_NONE, false },
@@ -487,7 +505,7 @@ static void test_disks_asks_a_hung_mount_again_when_its_question_has_ended(void)
         }
         f.helper.n_stuck = 0;
         fixture_round(&f, NULL);
-        EXPECT_EQ(f.n, 14); /* the sample has not waited for it */
+        EXPECT_EQ(f.n, 14);         /* the sample has not waited for it */
         fixture_tick(SPAN_SEC(10)); /* nor does a round begin while it is asked */
         EXPECT_EQ(f.n, 14);
         fixture_answer(&f, "/share", 0, 70);
@@ -550,12 +568,13 @@ static void test_disks_has_a_limit(void) {
         Fixture f;
 
         for (unsigned i = 0; i < 200; i++)
-                n += (size_t) snprintf(table + n, sizeof(table) - n, "1 1 9:%u / /m%u rw - ext4 /dev/x rw\n", i, i);
+                n += (size_t) snprintf(
+                        table + n, sizeof(table) - n, "1 1 9:%u / /m%u rw - ext4 /dev/x rw\n", i, i);
         (void) snprintf(table + n, sizeof(table) - n, ROOT);
         fixture_init(&f, table, NULL);
         fixture_tick(0);
         while (f.helper.call)
-                f.helper.call->done(&(HelperAnswer) {}, f.helper.call->userdata);
+                f.helper.call->done(&(HelperAnswer){}, f.helper.call->userdata);
         EXPECT_EQ(f.n, 1);
         EXPECT_EQ(f.last.disks.n, DISK_MOUNTS_MAX);
         EXPECT_EQ(f.helper.n_asked, DISK_MOUNTS_MAX + 1); /* and / in any case */
@@ -602,10 +621,13 @@ static void test_disks_can_be_freed_while_it_asks(void) {
         EXPECT(!disks_free(NULL));
 }
 
-TEST_MAIN(TEST(test_mount_line_is_taken_apart), TEST(test_mount_line_tells_read_only_by_either_set_of_options),
-        TEST(test_mount_line_refuses_what_the_kernel_does_not_write), TEST(test_disks_takes_real_mounts_once_each),
+TEST_MAIN(TEST(test_mount_line_is_taken_apart),
+        TEST(test_mount_line_tells_read_only_by_either_set_of_options),
+        TEST(test_mount_line_refuses_what_the_kernel_does_not_write),
+        TEST(test_disks_takes_real_mounts_once_each),
         TEST(test_disks_takes_the_mounts_of_the_settings_as_they_are), TEST(test_disks_counts_as_df_does),
-        TEST(test_disks_calls_read_only_what_was_writable), TEST(test_disks_lets_be_what_is_read_only_by_design),
+        TEST(test_disks_calls_read_only_what_was_writable),
+        TEST(test_disks_lets_be_what_is_read_only_by_design),
         TEST(test_disks_knows_the_file_system_of_docker), TEST(test_disks_reports_a_hung_mount_and_goes_on),
         TEST(test_disks_asks_a_hung_mount_again_when_its_question_has_ended),
         TEST(test_disks_leaves_a_helper_for_others),

@@ -198,7 +198,7 @@ static void test_connections_are_kept_alive_and_counted(void) {
         http_statistics(f.http, &statistics);
         EXPECT_EQ(statistics.requests, 5);
         EXPECT_EQ(statistics.connections, 1);
-        EXPECT(statistics.bytes_sent > 5 * 50);
+        EXPECT(statistics.bytes_sent > 250);
         EXPECT_EQ(statistics.bytes_received, 5 * strlen(GOOD));
         fixture_close(&f);
 }
@@ -303,7 +303,7 @@ static bool serve_fields(FakeConnection *c, const char *request) {
 
         (void) request;
         (void) memset(field + strlen(field), 'r', 900);
-        (void) strcpy(field + 900, "\r\n");
+        (void) memcpy(field + 900, "\r\n", 3);
         fake_send(c,
                 "HTTP/1.1 400 Bad\r\ndate:   Mon, 23 Nov 2026 00:30:24 GMT  \r\nContent-Type: text/\x80\r\n"
                 "x-amzn-query-error: Throttling;Sender\r\n");
@@ -457,16 +457,22 @@ static void test_a_known_name_is_not_asked_for_again(void) {
         fixture_close(&f);
 }
 
+/* The loop reads the clock when it wakes up. */
+static void clock_forward(Fixture *f, int64_t seconds) {
+        fake_clock_forward(seconds);
+        (void) sd_event_run(f->event, 0);
+}
+
 static void test_a_name_in_use_is_asked_for_once_a_minute(void) {
         Fixture f = fixture_open(serve_good);
         char url[128];
 
         (void) url_of(url, &f, "http", "good.test");
         EXPECT_EQ(fetch_url(&f, url).answer.error, 0);
-        fake_clock_forward(59);
+        clock_forward(&f, 59);
         EXPECT_EQ(fetch_url(&f, url).answer.error, 0);
         EXPECT_EQ(resolver->asked, 1);
-        fake_clock_forward(2);
+        clock_forward(&f, 2);
         EXPECT_EQ(fetch_url(&f, url).answer.error, 0);
         EXPECT_EQ(resolver->asked, 2);
         fixture_close(&f);
@@ -622,7 +628,7 @@ static void test_unix_sockets_of_any_length_are_reached(void) {
         f.server = fake_start(serve_good, NULL, "s", NULL);
         EXPECT_EQ(chdir(cwd), 0);
         n = strlen(path);
-        (void) strcpy(path + n, "/s");
+        (void) memcpy(path + n, "/s", 3);
         EXPECT_EQ(fetch(&f, &request).answer.error, 0);
         EXPECT_EQ(fetch(&f, &request).answer.error, 0);
         EXPECT_EQ(f.server->requests, 2);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* What was written is read back, whatever became of one of the two copies; what is not whole is never believed. */
+/* What was written is read back, whatever became of one copy; what is not whole is never believed. */
 
 #include "agent/act/journal.h"
 
@@ -55,7 +55,7 @@ static JournalEntry example(void) {
                         .incident = 3, .stage = STAGE_DETACHING, .cause = CAUSE_LINK_LOST,
                         .opened = { SPAN_SEC(1787572800) }, .changed = { SPAN_SEC(1787572900) + 7 },
                         .closed = WALL_NEVER, .repaired = { 1 }, .detach_sent = { INT64_MAX },
-                        .drained = true, .marked = true,
+                        .drained = true, .marked = true, .acted = true,
                 },
                 .target = {
                         .cluster = "prod", .arn = "arn:aws:ecs:eu-west-1:1:container-instance/prod/0a",
@@ -107,7 +107,7 @@ static void test_journal_text_reads_back_as_it_was(void) {
         EXPECT_EQ(back.sequence, 41);
         EXPECT_EQ(back.record.stage, STAGE_DETACHING);
         EXPECT_EQ(back.record.detach_sent.usec, INT64_MAX);
-        EXPECT(back.record.drained && back.record.marked && back.answered_this_boot);
+        EXPECT(back.record.drained && back.record.marked && back.record.acted && back.answered_this_boot);
         EXPECT(same(&entry, &back));
 }
 

@@ -32,7 +32,8 @@ static void test_meminfo_gives_shares_as_the_cloudwatch_agent_does(void) {
 }
 
 static void test_meminfo_without_swap_has_no_swap_used(void) {
-        static const char text[] = "MemTotal: 1000 kB\nMemFree: 1000 kB\nMemAvailable: 1000 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB";
+        static const char text[] = "MemTotal: 1000 kB\nMemFree: 1000 kB\nMemAvailable: 1000 kB\nSwapTotal: "
+                                   "0 kB\nSwapFree: 0 kB";
         MemorySample sample = { .swap_used = 1 };
 
         EXPECT_EQ(memory_parse_meminfo(text, strlen(text), &sample), 0);
@@ -147,10 +148,10 @@ static void fixture_on_sample(const Sample *sample, void *userdata) {
 static void fixture_init(Fixture *f, bool files) {
         char path[128];
 
-        *f = (Fixture) { .root = "/tmp/test-memory-XXXXXX" };
+        *f = (Fixture){ .root = "/tmp/test-memory-XXXXXX" };
         if (sd_event_new(&f->event) < 0 || !mkdtemp(f->root))
                 abort();
-        for (const char *const *i = (const char *const[]) { "/proc", "/proc/pressure", NULL }; *i; i++) {
+        for (const char *const *i = (const char *const[]){ "/proc", "/proc/pressure", NULL }; *i; i++) {
                 (void) snprintf(path, sizeof(path), "%s%s", f->root, *i);
                 (void) mkdir(path, 0755);
         }
@@ -274,10 +275,12 @@ static void test_memory_reads_this_kernel(void) {
 }
 
 TEST_MAIN(TEST(test_meminfo_gives_shares_as_the_cloudwatch_agent_does),
-        TEST(test_meminfo_without_swap_has_no_swap_used), TEST(test_meminfo_refuses_what_the_kernel_does_not_write),
+        TEST(test_meminfo_without_swap_has_no_swap_used),
+        TEST(test_meminfo_refuses_what_the_kernel_does_not_write),
         TEST(test_pressure_gives_the_minutes_average), TEST(test_pressure_refuses_other_formats),
         TEST(test_vmstat_gives_oom_kills), TEST(test_vmstat_refuses_a_missing_or_broken_count),
-        TEST(test_memory_hands_over_what_the_files_say), TEST(test_memory_follows_changes_without_opening_anew),
+        TEST(test_memory_hands_over_what_the_files_say),
+        TEST(test_memory_follows_changes_without_opening_anew),
         TEST(test_memory_leaves_a_pressure_file_that_is_not_the_kernels_alone),
         TEST(test_memory_without_files_is_absent_until_they_come),
         TEST(test_memory_says_failed_when_meminfo_is_nonsense), TEST(test_memory_reads_this_kernel))

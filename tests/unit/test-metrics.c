@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Samples become one statistic set per series and period, within the ranges of the table and the limit of series. */
+/* Samples become one statistic set per series and period, within the ranges and the limit of series. */
 
 #include "agent/act/metrics.h"
 

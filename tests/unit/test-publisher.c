@@ -2,8 +2,8 @@
 
 /*
  * Data reach CloudWatch once, through outages, refusals and restarts. A CloudWatch of our own stands in for
- * common/aws-call.c: it checks each request against the service's limits, answers from the event loop, and counts how
- * often it has accepted each datum.
+ * common/aws-call.c: it checks each request against the service's limits, answers from the event loop, and
+ * counts how often it has accepted each datum.
  */
 
 #include "agent/act/publisher.h"
@@ -21,8 +21,9 @@
 static struct {
         AwsOutcome outcome; /* of every call, unless ... */
         bool culprits;      /* data with the sum CULPRIT make it refuse the request */
-        bool hold;          /* do not answer */
-        int fail;           /* what aws_call() itself returns */
+        bool hold;          /* do not answer, until .held is switched on */
+        sd_event_source *held;
+        int fail; /* what aws_call() itself returns */
         unsigned n_calls, n_open;
         size_t n_data, n_largest; /* of the last request, of the largest */
         int64_t first;            /* second of the last request's first datum */
@@ -170,6 +171,7 @@ int aws_call(Aws *aws, const AwsRequest *request, AwsDone done, void *userdata, 
         cloudwatch.n_calls++;
         cloudwatch.n_open++;
         EXPECT_EQ(sd_event_add_defer(event, &call->source, on_answer_due, call), 0);
+        cloudwatch.held = call->source;
         if (cloudwatch.hold)
                 EXPECT_EQ(sd_event_source_set_enabled(call->source, SD_EVENT_OFF), 0);
         *ret = call;
@@ -634,10 +636,11 @@ static void test_publisher_spool_with_failures_in_between_repeats_nothing(void) 
 }
 
 static void test_publisher_overflow_never_touches_what_is_under_way(void) {
-        World world;
         const size_t n = 3 * PUBLISHER_KEPT_MAX;
 
         for (unsigned spool = 0; spool < 2; spool++) {
+                World world;
+
                 world_open(&world, SPAN_MSEC(1), spool);
                 cloudwatch.hold = true;
                 add(&world, 0, 500);
@@ -647,7 +650,11 @@ static void test_publisher_overflow_never_touches_what_is_under_way(void) {
                 EXPECT_EQ(state_of(&world).waiting + state_of(&world).dropped, 500 + n);
                 EXPECT(!spool || state_of(&world).dropped == 0);
                 cloudwatch.hold = false;
-                world.publisher = publisher_free(world.publisher);
+                EXPECT_EQ(sd_event_source_set_enabled(cloudwatch.held, SD_EVENT_ONESHOT), 0);
+                drain(&world);
+                EXPECT_EQ(accepted(0, 500, 1), 500);
+                EXPECT_EQ(accepted(500, n, 1), n - state_of(&world).dropped);
+                EXPECT_EQ(accepted(500, n, 0), state_of(&world).dropped);
                 world_close(&world);
         }
 }

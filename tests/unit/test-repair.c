@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* A restart is asked for once, by a systemd played over a pair of sockets; each way it can end has its outcome. */
+/* A restart is asked for once, by a systemd played over a socket pair; each end has its outcome. */
 
 #include "agent/act/repair.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The agent is played by a child, for our own connections are not counted; time is played by this file. The kernel
- * answers while it is asked, so that a round has ended when the timer's handler returns.
+ * The agent is played by a child, for our own connections are not counted; time is played by this file. The
+ * kernel answers while it is asked, so that a round has ended when the timer's handler returns.
  */
 
 #include <arpa/inet.h>
@@ -33,7 +33,7 @@ Now loop_now(sd_event *event) {
 }
 
 Now clock_read(void) {
-        return (Now) { .mono = fake_now, .wall = { 1 } };
+        return (Now){ .mono = fake_now, .wall = { 1 } };
 }
 
 uint64_t loop_random(void) {
@@ -46,7 +46,7 @@ int timer_new(Timer **ret, sd_event *event, const char *description, Span accura
         (void) description;
         (void) accuracy;
         *ret = fake_timer = calloc(1, sizeof(**ret));
-        **ret = (Timer) { handler, userdata, MONO_INFINITE };
+        **ret = (Timer){ handler, userdata, MONO_INFINITE };
         return 0;
 }
 
@@ -79,7 +79,9 @@ static void fake_pass(Span span) {
         fake_now = until;
 }
 
-/* The agent: a child that connects when told to. A byte is a command, the answer is a byte when it is done. */
+/*
+ * The agent: a child that connects when told to. A byte is a command, the answer is a byte when it is done.
+ */
 
 typedef struct Command {
         char what; /* 'c'onnect, 's'end a byte, 'x' close */
@@ -89,8 +91,9 @@ typedef struct Command {
 } Command;
 
 static int connect_to(uint16_t port, bool mapped) {
-        struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port),
-                .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        struct sockaddr_in v4 = {
+                .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)
+        };
         struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
         int fd = socket(mapped ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -165,9 +168,9 @@ static void fixture_on_sample(const Sample *sample, void *userdata) {
 static void fixture_init(Fixture *f) {
         int pair[2];
 
-        *f = (Fixture) { .listen_fd = -1 };
+        *f = (Fixture){ .listen_fd = -1 };
         memset(f->accepted, -1, sizeof(f->accepted));
-        fake_now = (Mono) { SPAN_HOUR(1) };
+        fake_now = (Mono){ SPAN_HOUR(1) };
         f->control_fd = server_open(&f->control_port, false);
         if (f->control_fd < 0 || sd_event_new(&f->event) < 0 ||
                 socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -219,14 +222,17 @@ static void agent_do(Fixture *f, Command command) {
 }
 
 static void agent_connect(Fixture *f, int which) {
-        agent_do(f, (Command) { 'c', which, f->control_port, false });
+        agent_do(f, (Command){ 'c', which, f->control_port, false });
 }
 
-/* Waits until the other end has seen the close, so that the connection is no longer established on either side. */
+/*
+ * Waits until the other end has seen the close, so that the connection is no longer established on either
+ * side.
+ */
 static void agent_close(Fixture *f, int which) {
         char c;
 
-        agent_do(f, (Command) { .what = 'x', .which = which });
+        agent_do(f, (Command){ .what = 'x', .which = which });
         EXPECT_EQ(recv(f->accepted[which], &c, 1, 0), 0);
         closep(&f->accepted[which]);
         f->accepted[which] = -1;
@@ -280,7 +286,7 @@ static void test_sockets_sees_connections_over_ipv6_sockets(void) {
                 fixture_done(&f);
                 return;
         }
-        agent_do(&f, (Command) { 'c', 0, f.control_port, true });
+        agent_do(&f, (Command){ 'c', 0, f.control_port, true });
         fixture_start(&f);
         EXPECT(f.last.sockets.listener);
         EXPECT_EQ(f.last.sockets.n_control, 1);
@@ -302,7 +308,8 @@ static void test_sockets_sees_the_listener_come_and_go(void) {
         EXPECT(!f.last.sockets.listener);
         closep(&f.listen_fd);
         {
-                struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(f.listen_port),
+                struct sockaddr_in v4 = { .sin_family = AF_INET,
+                        .sin_port = htons(f.listen_port),
                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 
                 f.listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -328,8 +335,8 @@ static void test_sockets_counts_connections_nobody_accepts(void) {
         fixture_listen(&f, false);
         fixture_start(&f);
         EXPECT_EQ(f.last.sockets.backlog, 0);
-        agent_do(&f, (Command) { 'c', 70, f.listen_port, false });
-        agent_do(&f, (Command) { 'c', 71, f.listen_port, false });
+        agent_do(&f, (Command){ 'c', 70, f.listen_port, false });
+        agent_do(&f, (Command){ 'c', 71, f.listen_port, false });
         fake_pass(SPAN_SEC(2));
         EXPECT_EQ(f.last.sockets.backlog, 2);
         EXPECT_EQ(f.last.sockets.unread, 0);
@@ -342,13 +349,13 @@ static void test_sockets_counts_requests_nobody_reads(void) {
 
         fixture_init(&f);
         fixture_listen(&f, false);
-        agent_do(&f, (Command) { 'c', 70, f.listen_port, false });
+        agent_do(&f, (Command){ 'c', 70, f.listen_port, false });
         with_data = accept(f.listen_fd, NULL, NULL);
-        agent_do(&f, (Command) { 'c', 71, f.listen_port, false });
+        agent_do(&f, (Command){ 'c', 71, f.listen_port, false });
         without = accept(f.listen_fd, NULL, NULL);
-        agent_do(&f, (Command) { .what = 's', .which = 70 });
-        agent_do(&f, (Command) { .what = 'x', .which = 70 });
-        agent_do(&f, (Command) { .what = 'x', .which = 71 });
+        agent_do(&f, (Command){ .what = 's', .which = 70 });
+        agent_do(&f, (Command){ .what = 'x', .which = 70 });
+        agent_do(&f, (Command){ .what = 'x', .which = 71 });
         fixture_start(&f);
         EXPECT_EQ(f.last.sockets.unread, 1);
         (void) close(with_data);
@@ -447,7 +454,10 @@ static void test_link_among_several_young_ones_is_known_when_all_have_gone(void)
         fixture_done(&f);
 }
 
-/* The other end is told to put its acknowledgements off; that lasts 40 ms, so it may take more than one attempt. */
+/*
+ * The other end is told to put its acknowledgements off; that lasts 40 ms, so it may take more than one
+ * attempt.
+ */
 static void test_sockets_sees_what_is_not_acknowledged(void) {
         bool seen = false;
         Fixture f;
@@ -460,8 +470,8 @@ static void test_sockets_sees_what_is_not_acknowledged(void) {
         fake_pass(0);
         EXPECT(!f.last.sockets.unacknowledged);
         for (unsigned i = 0; i < 100 && !seen; i++) {
-                EXPECT_EQ(setsockopt(f.accepted[0], IPPROTO_TCP, TCP_QUICKACK, &(int) { 0 }, sizeof(int)), 0);
-                agent_do(&f, (Command) { .what = 's', .which = 0 });
+                EXPECT_EQ(setsockopt(f.accepted[0], IPPROTO_TCP, TCP_QUICKACK, &(int){ 0 }, sizeof(int)), 0);
+                agent_do(&f, (Command){ .what = 's', .which = 0 });
                 fake_pass(SPAN_SEC(2));
                 seen = f.last.sockets.unacknowledged;
         }
@@ -478,7 +488,7 @@ static void test_sockets_follows_the_control_port(void) {
         fixture_init(&f);
         fixture_listen(&f, false);
         fd = server_open(&port, false);
-        agent_do(&f, (Command) { 'c', 70, port, false });
+        agent_do(&f, (Command){ 'c', 70, port, false });
         agent_connect(&f, 0);
         agent_connect(&f, 1);
         fixture_start(&f);
@@ -530,9 +540,11 @@ static void test_link_is_not_known_when_there_are_too_many(void) {
 
 TEST_MAIN(TEST(test_sockets_without_a_listener_knows_nothing),
         TEST(test_sockets_counts_the_agents_connections_and_not_ours),
-        TEST(test_sockets_sees_connections_over_ipv6_sockets), TEST(test_sockets_sees_the_listener_come_and_go),
-        TEST(test_sockets_counts_connections_nobody_accepts), TEST(test_sockets_counts_requests_nobody_reads),
-        TEST(test_link_is_the_one_connection_that_is_young), TEST(test_link_is_the_only_connection_however_old),
+        TEST(test_sockets_sees_connections_over_ipv6_sockets),
+        TEST(test_sockets_sees_the_listener_come_and_go),
+        TEST(test_sockets_counts_connections_nobody_accepts),
+        TEST(test_sockets_counts_requests_nobody_reads), TEST(test_link_is_the_one_connection_that_is_young),
+        TEST(test_link_is_the_only_connection_however_old),
         TEST(test_link_is_not_known_among_old_connections),
         TEST(test_link_among_several_young_ones_is_known_when_all_have_gone),
         TEST(test_sockets_sees_what_is_not_acknowledged), TEST(test_sockets_follows_the_control_port),

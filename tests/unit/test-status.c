@@ -64,6 +64,7 @@ static Scene *scene_new(void) {
                 .published = &s->published,
                 .credentials = AWS_CREDENTIALS_GOOD,
                 .credentials_detail = "role web-role",
+                .keys_refused = "",
                 .last_call = "",
         };
         return s;
@@ -286,6 +287,11 @@ static void test_trouble_of_our_own_needs_attention(void) {
         EXPECT(!scene_is_ok(s));
         s->view.credentials = AWS_CREDENTIALS_UNKNOWN;
         EXPECT(scene_is_ok(s));
+
+        s->view.keys_refused = "SignatureDoesNotMatch";
+        expect_says(s, "AWS refuses our keys (SignatureDoesNotMatch; role web-role)");
+        EXPECT(!scene_is_ok(s));
+        s->view.keys_refused = "";
 
         s->view.journal_error = -ENOSPC;
         expect_says(s, "No space left on device");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Against a private bus with a small systemd of our own on it, which runs in a child and says what it is told to; and
- * against journal files that are made for the purpose.
+ * Against a private bus with a small systemd of our own on it, which runs in a child and says what it is
+ * told to; and against journal files that are made for the purpose.
  */
 
 #include <fcntl.h>
@@ -19,23 +19,23 @@
 #include "tests/unit/test.h"
 
 #define JOURNAL_REMOTE "/lib/systemd/systemd-journal-remote"
-#define SYSTEMD "org.freedesktop.systemd1"
-#define SYSTEMD_PATH "/org/freedesktop/systemd1"
+#define SYSTEMD        "org.freedesktop.systemd1"
+#define SYSTEMD_PATH   "/org/freedesktop/systemd1"
 
 /* What the child is told. */
 
 typedef enum Order {
-        ORDER_STATE,  /* text: ActiveState; said by PropertiesChanged */
-        ORDER_EXIT,   /* ExecMainCode 1 and number as ExecMainStatus; said */
-        ORDER_FILE,   /* text: UnitFileState; only UnitFilesChanged is said */
-        ORDER_LOAD,   /* text: LoadState; nothing is said */
-        ORDER_JOB,    /* number, of type text ("": cannot be read) */
+        ORDER_STATE,     /* text: ActiveState; said by PropertiesChanged */
+        ORDER_EXIT,      /* ExecMainCode 1 and number as ExecMainStatus; said */
+        ORDER_FILE,      /* text: UnitFileState; only UnitFilesChanged is said */
+        ORDER_LOAD,      /* text: LoadState; nothing is said */
+        ORDER_JOB,       /* number, of type text ("": cannot be read) */
         ORDER_QUIET_JOB, /* the same, without a word */
-        ORDER_DONE,   /* that job is gone */
-        ORDER_LEAVE,  /* give the name up */
+        ORDER_DONE,      /* that job is gone */
+        ORDER_LEAVE,     /* give the name up */
         ORDER_ENTER,
-        ORDER_FORGE,  /* somebody else sends JobNew straight to text */
-        ORDER_HIDE,   /* units cannot be asked */
+        ORDER_FORGE, /* somebody else sends JobNew straight to text */
+        ORDER_HIDE,  /* units cannot be asked */
 } Order;
 
 typedef struct Command {
@@ -78,7 +78,8 @@ static int fake_get_job(sd_bus *bus, const char *path, const char *interface, co
 static const sd_bus_vtable fake_unit_vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_PROPERTY("Id", "s", NULL, offsetof(FakeUnit, name), SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_PROPERTY("ActiveState", "s", NULL, offsetof(FakeUnit, active), SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY(
+                "ActiveState", "s", NULL, offsetof(FakeUnit, active), SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("LoadState", "s", NULL, offsetof(FakeUnit, load), SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("UnitFileState", "s", NULL, offsetof(FakeUnit, file), 0),
         SD_BUS_PROPERTY("Job", "(uo)", fake_get_job, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
@@ -87,9 +88,12 @@ static const sd_bus_vtable fake_unit_vtable[] = {
 
 static const sd_bus_vtable fake_service_vtable[] = {
         SD_BUS_VTABLE_START(0),
-        SD_BUS_PROPERTY("ExecMainCode", "i", NULL, offsetof(FakeUnit, code), SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-        SD_BUS_PROPERTY("ExecMainStatus", "i", NULL, offsetof(FakeUnit, status), SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-        SD_BUS_PROPERTY("NRestarts", "u", NULL, offsetof(FakeUnit, restarts), SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY(
+                "ExecMainCode", "i", NULL, offsetof(FakeUnit, code), SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("ExecMainStatus", "i", NULL, offsetof(FakeUnit, status),
+                SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY(
+                "NRestarts", "u", NULL, offsetof(FakeUnit, restarts), SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_VTABLE_END,
 };
 
@@ -115,7 +119,8 @@ static const sd_bus_vtable fake_manager_vtable[] = {
 static int fake_filter(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         Fake *fake = userdata;
 
-        if (!fake->hidden || !sd_bus_message_is_method_call(message, "org.freedesktop.DBus.Properties", "GetAll"))
+        if (!fake->hidden ||
+                !sd_bus_message_is_method_call(message, "org.freedesktop.DBus.Properties", "GetAll"))
                 return 0;
         return sd_bus_error_set(error, "org.freedesktop.DBus.Error.AccessDenied", "hidden");
 }
@@ -127,12 +132,12 @@ static void fake_text(char **where, const char *text) {
 
 static int fake_job(Fake *fake, FakeUnit *unit, const Command *command) {
         unit->job = command->number;
-        (void) snprintf(unit->job_path, sizeof(unit->job_path), SYSTEMD_PATH "/job/%u", (unsigned) unit->job);
+        (void) snprintf(
+                unit->job_path, sizeof(unit->job_path), SYSTEMD_PATH "/job/%u", (unsigned) unit->job);
         fake_text(&unit->job_type, command->text);
         unit->job_slot = sd_bus_slot_unref(unit->job_slot);
-        if (command->text[0] != '\0' &&
-                sd_bus_add_object_vtable(fake->bus, &unit->job_slot, unit->job_path, SYSTEMD ".Job", fake_job_vtable,
-                        unit) < 0)
+        if (command->text[0] != '\0' && sd_bus_add_object_vtable(fake->bus, &unit->job_slot, unit->job_path,
+                                                SYSTEMD ".Job", fake_job_vtable, unit) < 0)
                 return -EIO;
         if (command->order == ORDER_QUIET_JOB)
                 return 0;
@@ -148,22 +153,21 @@ static int fake_obey(Fake *fake, const Command *command) {
         switch (command->order) {
         case ORDER_STATE:
                 fake_text(&unit->active, command->text);
-                return sd_bus_emit_properties_changed(fake->bus, unit->path, SYSTEMD ".Unit", "ActiveState", "Job", NULL);
+                return sd_bus_emit_properties_changed(
+                        fake->bus, unit->path, SYSTEMD ".Unit", "ActiveState", "Job", NULL);
         case ORDER_EXIT:
                 unit->code = 1;
                 unit->status = (int32_t) command->number;
                 unit->restarts++;
-                return sd_bus_emit_properties_changed(fake->bus, unit->path, SYSTEMD ".Service", "ExecMainCode",
-                        "ExecMainStatus", "NRestarts", NULL);
+                return sd_bus_emit_properties_changed(fake->bus, unit->path, SYSTEMD ".Service",
+                        "ExecMainCode", "ExecMainStatus", "NRestarts", NULL);
         case ORDER_FILE:
                 fake_text(&unit->file, command->text);
-                return sd_bus_emit_signal(fake->bus, SYSTEMD_PATH, SYSTEMD ".Manager", "UnitFilesChanged", NULL);
-        case ORDER_LOAD:
-                fake_text(&unit->load, command->text);
-                return 0;
+                return sd_bus_emit_signal(
+                        fake->bus, SYSTEMD_PATH, SYSTEMD ".Manager", "UnitFilesChanged", NULL);
+        case ORDER_LOAD: fake_text(&unit->load, command->text); return 0;
         case ORDER_JOB:
-        case ORDER_QUIET_JOB:
-                return fake_job(fake, unit, command);
+        case ORDER_QUIET_JOB: return fake_job(fake, unit, command);
         case ORDER_DONE:
                 unit->job_slot = sd_bus_slot_unref(unit->job_slot);
                 (void) snprintf(unit->job_path, sizeof(unit->job_path), SYSTEMD_PATH "/job/%u",
@@ -171,21 +175,18 @@ static int fake_obey(Fake *fake, const Command *command) {
                 unit->job = 0;
                 return sd_bus_emit_signal(fake->bus, SYSTEMD_PATH, SYSTEMD ".Manager", "JobRemoved", "uoss",
                         command->number, unit->job_path, unit->name, "done");
-        case ORDER_LEAVE:
-                return sd_bus_release_name(fake->bus, SYSTEMD);
-        case ORDER_ENTER:
-                return sd_bus_request_name(fake->bus, SYSTEMD, 0);
+        case ORDER_LEAVE: return sd_bus_release_name(fake->bus, SYSTEMD);
+        case ORDER_ENTER: return sd_bus_request_name(fake->bus, SYSTEMD, 0);
         case ORDER_FORGE:
-                r = sd_bus_message_new_signal(fake->other, &message, SYSTEMD_PATH, SYSTEMD ".Manager", "JobNew");
+                r = sd_bus_message_new_signal(
+                        fake->other, &message, SYSTEMD_PATH, SYSTEMD ".Manager", "JobNew");
                 if (r >= 0)
                         r = sd_bus_message_append(message, "uos", 99, SYSTEMD_PATH "/job/99", unit->name);
                 if (r >= 0)
                         r = sd_bus_send_to(fake->other, message, command->text, NULL);
                 sd_bus_message_unref(message);
                 return r < 0 ? r : sd_bus_flush(fake->other);
-        case ORDER_HIDE:
-                fake->hidden = !fake->hidden;
-                return 0;
+        case ORDER_HIDE: fake->hidden = !fake->hidden; return 0;
         }
         return -EINVAL;
 }
@@ -237,13 +238,15 @@ static int fake_run(const char *address, int fd) {
                 fake_text(&unit->active, "active");
                 fake_text(&unit->load, "loaded");
                 fake_text(&unit->file, "enabled");
-                r = sd_bus_add_object_vtable(fake.bus, NULL, unit->path, SYSTEMD ".Unit", fake_unit_vtable, unit);
+                r = sd_bus_add_object_vtable(
+                        fake.bus, NULL, unit->path, SYSTEMD ".Unit", fake_unit_vtable, unit);
                 if (r >= 0)
-                        r = sd_bus_add_object_vtable(fake.bus, NULL, unit->path, SYSTEMD ".Service",
-                                fake_service_vtable, unit);
+                        r = sd_bus_add_object_vtable(
+                                fake.bus, NULL, unit->path, SYSTEMD ".Service", fake_service_vtable, unit);
         }
         if (r >= 0)
-                r = sd_bus_add_object_vtable(fake.bus, NULL, SYSTEMD_PATH, SYSTEMD ".Manager", fake_manager_vtable, NULL);
+                r = sd_bus_add_object_vtable(
+                        fake.bus, NULL, SYSTEMD_PATH, SYSTEMD ".Manager", fake_manager_vtable, NULL);
         if (r >= 0)
                 r = sd_bus_add_filter(fake.bus, NULL, fake_filter, &fake);
         if (r >= 0)
@@ -291,7 +294,8 @@ static bool fixture_start_bus(Fixture *f) {
                 return false;
         (void) fprintf(file,
                 "<busconfig><listen>%s</listen><auth>EXTERNAL</auth><policy context=\"default\">"
-                "<allow send_destination=\"*\" eavesdrop=\"true\"/><allow eavesdrop=\"true\"/><allow own=\"*\"/>"
+                "<allow send_destination=\"*\" eavesdrop=\"true\"/><allow eavesdrop=\"true\"/><allow "
+                "own=\"*\"/>"
                 "</policy></busconfig>\n",
                 f->address);
         (void) fflush(file);
@@ -301,7 +305,8 @@ static bool fixture_start_bus(Fixture *f) {
                 (void) close(pipes[0]);
                 (void) snprintf(print, sizeof(print), "--print-address=%d", pipes[1]);
                 (void) freopen("/dev/null", "w", stderr); /* it complains that it may not raise its limits */
-                execlp("dbus-daemon", "dbus-daemon", config, "--nofork", "--nopidfile", print, (char *) NULL);
+                execlp("dbus-daemon", "dbus-daemon", config, "--nofork", "--nopidfile", print,
+                        (char *) NULL);
                 _exit(127);
         }
         (void) close(pipes[1]);
@@ -360,7 +365,7 @@ static void fixture_on_sample(const Sample *sample, void *userdata) {
 static void fixture_init_bare(Fixture *f) {
         char path[128];
 
-        *f = (Fixture) { .directory = "/tmp/test-units-XXXXXX", .fake_fd = -1 };
+        *f = (Fixture){ .directory = "/tmp/test-units-XXXXXX", .fake_fd = -1 };
         if (!mkdtemp(f->directory) || sd_event_new(&f->event) < 0)
                 abort();
         fixture_path(f, "j", path);
@@ -393,20 +398,25 @@ static void fixture_watch(Fixture *f) {
         char journal[128];
 
         fixture_path(f, "j", journal);
-        EXPECT_EQ(units_new(&f->units, f->event, "ecs.service", "docker.service", journal, fixture_on_sample, f), 0);
+        EXPECT_EQ(units_new(&f->units, f->event, "ecs.service", "docker.service", journal, fixture_on_sample,
+                          f),
+                0);
 }
 
 /* Runs the loop until @condition holds, for at most 10 s. */
-#define UNTIL(f, condition)                                                                                           \
-        do {                                                                                                          \
-                Mono _until = mono_add(clock_read().mono, SPAN_SEC(10));                                              \
-                while (!(condition) && mono_before(clock_read().mono, _until))                                        \
-                        if (sd_event_run((f)->event, 100 * 1000) < 0)                                                 \
-                                break;                                                                                \
-                EXPECT(condition);                                                                                    \
+#define UNTIL(f, condition)                                                                                 \
+        do {                                                                                                \
+                Mono _until = mono_add(clock_read().mono, SPAN_SEC(10));                                    \
+                while (!(condition) && mono_before(clock_read().mono, _until))                              \
+                        if (sd_event_run((f)->event, 100 * 1000) < 0)                                       \
+                                break;                                                                      \
+                EXPECT(condition);                                                                          \
         } while (0)
 
-/* Runs it until all that has been sent before has arrived: our own call makes the way to the bus and back after it. */
+/*
+ * Runs it until all that has been sent before has arrived: our own call makes the way to the bus and back
+ * after it.
+ */
 static int on_pong(sd_bus_message *message, void *userdata, sd_bus_error *error) {
         bool *back = userdata;
 
@@ -429,7 +439,7 @@ static void fixture_settle(Fixture *f) {
         }
 }
 
-#define ECS (f.last.units.ecs)
+#define ECS    (f.last.units.ecs)
 #define DOCKER (f.last.units.docker)
 
 static void test_units_reports_both_units(void) {
@@ -677,7 +687,8 @@ static void test_units_refuses_names_that_are_none(void) {
 
         EXPECT(sd_event_new(&event) >= 0);
         EXPECT_EQ(units_new(&units, event, "", "docker.service", NULL, fixture_on_sample, NULL), -EINVAL);
-        EXPECT_EQ(units_new(&units, event, "ecs.service", "a',member='x", NULL, fixture_on_sample, NULL), -EINVAL);
+        EXPECT_EQ(units_new(&units, event, "ecs.service", "a',member='x", NULL, fixture_on_sample, NULL),
+                -EINVAL);
         EXPECT(!units);
         sd_event_unref(event);
         EXPECT(!units_free(NULL));
@@ -689,6 +700,7 @@ typedef struct Entry {
         const char *unit, *job;
         unsigned pid;
         bool other_boot;
+        unsigned id; /* JOB_ID */
 } Entry;
 
 /* Return: false if the tool that makes journal files is not there. */
@@ -722,12 +734,13 @@ static bool fixture_journal(Fixture *f, const Entry *entries, size_t n) {
                 if (entries[i].other_boot)
                         id.bytes[0] ^= 0xff;
                 (void) fprintf(file,
-                        "__REALTIME_TIMESTAMP=%zu\n__MONOTONIC_TIMESTAMP=%zu\n_BOOT_ID=%s\n_PID=%u\nUNIT=%s\n"
+                        "__REALTIME_TIMESTAMP=%zu\n__MONOTONIC_TIMESTAMP=%zu\n_BOOT_ID=%s\n_PID=%u\nUNIT=%"
+                        "s\n"
                         "MESSAGE=entry %zu\n",
                         1700000000000000 + i * 1000000, 1000000 + i * 1000000, sd_id128_to_string(id, boot),
                         entries[i].pid, entries[i].unit, i);
                 if (entries[i].job)
-                        (void) fprintf(file, "JOB_TYPE=%s\n", entries[i].job);
+                        (void) fprintf(file, "JOB_TYPE=%s\nJOB_ID=%u\n", entries[i].job, entries[i].id);
                 (void) fputc('\n', file);
         }
         (void) fclose(file);
@@ -743,22 +756,29 @@ static void test_journal_tells_what_was_before_us(void) {
                 Intent intent;
         } cases[] = {
                 { "no entry", { {} }, INTENT_UNKNOWN },
-                { "stopped", { { "ecs.service", "start", 1, false }, { "ecs.service", "stop", 1, false } }, INTENT_STOPPED },
-                { "stopped and started", { { "ecs.service", "stop", 1, false }, { "ecs.service", "start", 1, false } },
+                { "stopped", { { "ecs.service", "start", 1, false }, { "ecs.service", "stop", 1, false } },
+                        INTENT_STOPPED },
+                { "stopped and started",
+                        { { "ecs.service", "stop", 1, false }, { "ecs.service", "start", 1, false } },
                         INTENT_NONE },
                 { "an end without a job",
                         { { "ecs.service", "stop", 1, false }, { "ecs.service", "start", 1, false },
                                 { "ecs.service", NULL, 1, false } },
                         INTENT_NONE },
-                { "an end after a stop", { { "ecs.service", "stop", 1, false }, { "ecs.service", NULL, 1, false } },
+                { "an end after a stop",
+                        { { "ecs.service", "stop", 1, false }, { "ecs.service", NULL, 1, false } },
                         INTENT_STOPPED },
-                { "restarted", { { "ecs.service", "stop", 1, false }, { "ecs.service", "restart", 1, false } }, INTENT_NONE },
-                { "reloaded", { { "ecs.service", "stop", 1, false }, { "ecs.service", "reload", 1, false } }, INTENT_STOPPED },
+                { "restarted",
+                        { { "ecs.service", "stop", 1, false }, { "ecs.service", "restart", 1, false } },
+                        INTENT_NONE },
+                { "reloaded", { { "ecs.service", "stop", 1, false }, { "ecs.service", "reload", 1, false } },
+                        INTENT_STOPPED },
                 { "of another boot", { { "ecs.service", "stop", 1, true } }, INTENT_UNKNOWN },
                 { "of another unit", { { "docker.service", "stop", 1, false } }, INTENT_UNKNOWN },
                 { "of another process", { { "ecs.service", "stop", 4711, false } }, INTENT_UNKNOWN },
                 { "forged after it",
-                        { { "ecs.service", "start", 1, false }, { "ecs.service", "stop", 4711, false } }, INTENT_NONE },
+                        { { "ecs.service", "start", 1, false }, { "ecs.service", "stop", 4711, false } },
+                        INTENT_NONE },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
@@ -785,29 +805,46 @@ static void test_journal_tells_what_was_before_us(void) {
 }
 
 static void test_journal_tells_of_a_job_that_was_gone_too_soon(void) {
-        static const Entry entries[] = { { "ecs.service", "start", 1, false }, { "ecs.service", "stop", 1, false } };
-        Fixture f;
+        static const Entry entries[] = {
+                { "ecs.service", "stop", 1, false, 7 },
+                { "ecs.service", "stop", 1, false, 8 }, /* of a restart, which has one number all the way */
+                { "ecs.service", "restart", 1, false, 8 },
+                { "ecs.service", "start", 1, false, 9 },
+        };
+        static const struct {
+                uint32_t job;
+                Intent intent;
+        } cases[] = { { 7, INTENT_STOPPED }, { 8, INTENT_NONE }, { 9, INTENT_NONE },
+                { 10, INTENT_UNKNOWN } };
 
-        if (!fixture_init(&f))
-                return;
-        if (!fixture_journal(&f, entries, ELEMENTSOF(entries))) {
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                Fixture f;
+
+                if (!fixture_init(&f))
+                        return;
+                if (!fixture_journal(&f, entries, ELEMENTSOF(entries))) {
+                        fixture_done(&f);
+                        return;
+                }
+                fixture_watch(&f);
+                UNTIL(&f, f.n == 1);
+                EXPECT_EQ(ECS.intent, INTENT_NONE);
+                fixture_order(&f, ORDER_JOB, 0, cases[i].job, "");
+                fixture_order(&f, ORDER_STATE, 0, 0, "inactive");
+                fixture_settle(&f);
+                EXPECT_EQ(ECS.state, UNIT_INACTIVE);
+                EXPECT_EQ(ECS.intent, cases[i].intent);
                 fixture_done(&f);
-                return;
         }
-        fixture_watch(&f);
-        UNTIL(&f, f.n == 1);
-        EXPECT_EQ(ECS.intent, INTENT_NONE);
-        fixture_order(&f, ORDER_JOB, 0, 7, "");
-        fixture_order(&f, ORDER_STATE, 0, 0, "inactive");
-        UNTIL(&f, ECS.state == UNIT_INACTIVE && ECS.intent == INTENT_STOPPED);
-        fixture_done(&f);
 }
 
 TEST_MAIN(TEST(test_units_reports_both_units), TEST(test_unit_that_fails_by_itself_was_not_meant_to),
         TEST(test_unit_with_a_stop_job_was_stopped), TEST(test_unit_that_is_restarted_was_not_stopped),
-        TEST(test_stop_that_is_called_off_leaves_nothing_behind), TEST(test_job_that_was_gone_too_soon_is_not_known),
-        TEST(test_job_that_runs_already_is_read), TEST(test_unit_that_is_disabled_or_masked_is_meant_to_be_down),
+        TEST(test_stop_that_is_called_off_leaves_nothing_behind),
+        TEST(test_job_that_was_gone_too_soon_is_not_known), TEST(test_job_that_runs_already_is_read),
+        TEST(test_unit_that_is_disabled_or_masked_is_meant_to_be_down),
         TEST(test_signals_of_others_are_not_believed), TEST(test_systemd_may_leave_the_bus_and_come_back),
         TEST(test_units_says_when_it_is_not_allowed_to_look), TEST(test_bus_may_go_away_and_come_back),
         TEST(test_bus_that_is_not_there_is_absent), TEST(test_units_refuses_names_that_are_none),
-        TEST(test_journal_tells_what_was_before_us), TEST(test_journal_tells_of_a_job_that_was_gone_too_soon))
+        TEST(test_journal_tells_what_was_before_us),
+        TEST(test_journal_tells_of_a_job_that_was_gone_too_soon))

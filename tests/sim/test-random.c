@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Random lives of hosts against the core: what happens is drawn, what must hold is checked at every effect. A failing
+ * seed is printed; `sim-random SEED` plays it alone.
+ */
+
+#include <inttypes.h>
+
+#include "tests/sim/world.h"
+#include "tests/unit/test.h"
+
+/* Enough for a million steps and more, in seconds. */
+static unsigned n_lives = 160;
+static uint64_t only_seed;
+static unsigned removed_lives;
+
+/** What has been seen in this life, to judge the next effect by. */
+typedef struct Life {
+        World world;
+        uint64_t seed;
+        Mono truly_down_since; /* by the truth; MONO_NEVER: up */
+        bool detach_open;      /* sent, and neither proven done nor proven not done */
+        bool broken;
+} Life;
+
+static Life *life;
+
+static void broken(const char *what) {
+        if (!life->broken)
+                printf("# seed %" PRIu64 ", %lld s: %s (stage %s, cause %s)\n", life->seed,
+                        (long long) (life->world.now.mono.usec / SPAN_SEC(1)), what,
+                        stage_to_string(life->world.core.stage),
+                        cause_to_string(life->world.core.verdict.cause));
+        life->broken = true;
+        test_failures++;
+}
+
+static void check_acting(const World *world, const char *what) {
+        const Core *core = &world->core;
+        Span down = mono_is_set(life->truly_down_since) ? mono_since(world->now.mono, life->truly_down_since)
+                                                        : 0;
+
+        if (core->policy.action == ACTION_OBSERVE || mono_before(world->now.mono, core->paused_until))
+                broken(what);
+        if (core->verdict.fault != FAULT_HOST)
+                broken("acted without a fault of this host");
+        if (core->look.outcome != OUTCOME_OK || mono_since(world->now.mono, core->looked_at) > SPAN_SEC(1))
+                broken("acted without a fresh look");
+        if (core->look.own.connected)
+                broken("acted although ECS called the agent connected");
+        if (core->brakes != 0)
+                broken("acted while a brake held");
+        if (core->look.lifecycle != LIFECYCLE_IN_SERVICE)
+                broken("acted although not InService");
+        /* The innocent: never down by the truth for less than the shorter grace. */
+        if (down < core->policy.grace_dead)
+                broken("acted on a host that was not down for long enough");
+}
+
+static void check_effect(World *world, const Effect *effect) {
+        switch (effect->type) {
+        case EFFECT_REPAIR: check_acting(world, "repaired while observing or paused"); break;
+        case EFFECT_DRAIN: check_acting(world, "drained while observing or paused"); break;
+        case EFFECT_DETACH:
+                check_acting(world, "detached while observing or paused");
+                if (world->status != CONTROL_DRAINING || !world->marked)
+                        broken("detached without a drain of ours");
+                if (life->detach_open)
+                        broken("detached again while the outcome of the last was not known");
+                if (!world->in_group)
+                        broken("detached twice");
+                life->detach_open = true;
+                break;
+        case EFFECT_UNDRAIN:
+                if (!world->core.record.drained && !world->core.record.marked)
+                        broken("undid a drain that is not ours");
+                break;
+        case EFFECT_CONFIRM:
+        case EFFECT_LOOK:
+        case EFFECT_PROBE:
+        case EFFECT_VERIFY:
+        case EFFECT_FORGET: break;
+        }
+}
+
+static Outcome draw_outcome(World *world, unsigned good_in_100) {
+        static const Outcome bad[] = { OUTCOME_THROTTLED, OUTCOME_UNAVAILABLE, OUTCOME_DENIED, OUTCOME_KEYS,
+                OUTCOME_REFUSED, OUTCOME_CONTENTION, OUTCOME_LOST, OUTCOME_BLIND };
+
+        if (world_draw(world) % 100 < good_in_100)
+                return OUTCOME_OK;
+        return bad[world_draw(world) % (sizeof(bad) / sizeof(bad[0]))];
+}
+
+static void draw_answers(World *world) {
+        world->confirm_outcome = draw_outcome(world, 80);
+        world->look_outcome = draw_outcome(world, 80);
+        world->drain_outcome = draw_outcome(world, 80);
+        world->undrain_outcome = draw_outcome(world, 70);
+        world->detach_outcome = draw_outcome(world, 70);
+        world->verify_outcome = draw_outcome(world, 70);
+        world->detach_lost_but_done = world_draw(world) % 2 == 0;
+        world->ecs_lags = world_draw(world) % 10 == 0;
+        world->answer_after = SPAN_MSEC(1 + (Span) (world_draw(world) % 20000));
+        world->look.cluster.sick = world_draw(world) % 8 == 0 ? 6 : 0;
+        world->look.removed_window = world_draw(world) % 10 == 0;
+        world->look.tag_group = world_draw(world) % 20 == 0 ? SWITCH_OFF : SWITCH_ON;
+        world->look.connected_peers = world_draw(world) % 10 == 0 ? 1 : 19;
+        world->path_fails = world_draw(world) % 5 == 0;
+}
+
+static void draw_witnesses(World *world) {
+        world->no_log = world_draw(world) % 6 == 0;
+        world->no_sockets = world_draw(world) % 6 == 0;
+        world->no_introspection = world_draw(world) % 12 == 0;
+        world->no_bus = world_draw(world) % 6 == 0;
+}
+
+static void draw_event(World *world) {
+        switch (world_draw(world) % 22) {
+        case 0:
+        case 1:
+        case 2:
+                if (world->process == PROCESS_RUNS && !world->linked)
+                        world_connect(world);
+                break;
+        case 3:
+        case 4:
+        case 5:
+        case 6:
+                if (world->process == PROCESS_RUNS && world->linked)
+                        world_cut(world);
+                break;
+        case 7: world_kill(world); break;
+        case 8:
+                if (world->process == PROCESS_RUNS)
+                        world->process = PROCESS_HUNG;
+                break;
+        case 9:
+                world->process = PROCESS_RUNS;
+                world->unit = UNIT_ACTIVE;
+                world->intent = INTENT_NONE;
+                world_log(world, LOG_LINE_STARTED, 0);
+                world_connect(world);
+                break;
+        case 10:
+                world->unit = world_draw(world) % 2 == 0 ? UNIT_FAILED : UNIT_INACTIVE;
+                world->intent = (Intent) (world_draw(world) % INTENT_N);
+                world_kill(world);
+                break;
+        case 11: world_sleep(world, SPAN_SEC((Span) (world_draw(world) % 7200))); break;
+        case 12:
+                world->now.wall =
+                        wall_add(world->now.wall, SPAN_SEC((Span) (world_draw(world) % 7200) - 3600));
+                break;
+        case 13:
+        case 14: world_crash(world, false); break;
+        case 15:
+                world_event(
+                        world, &(Event){ .type = EVENT_PAUSED,
+                                       .paused_until = world_draw(world) % 2 == 0
+                                                               ? MONO_NEVER
+                                                               : mono_add(world->now.mono, SPAN_MIN(20)) });
+                break;
+        case 16:
+                world->policy.action = world_draw(world) % 4 == 0 ? ACTION_OBSERVE : ACTION_DETACH;
+                world_event(world, &(Event){ .type = EVENT_POLICY, .policy = world->policy });
+                break;
+        case 17: world->silent = world_draw(world) % 2 == 0; break;
+        case 18: world->black_hole = world->linked && world_draw(world) % 2 == 0; break;
+        case 19: draw_witnesses(world); break;
+        default: draw_answers(world); break;
+        }
+}
+
+static void note_truth(World *world) {
+        bool up = world->linked && !world->black_hole && world->process == PROCESS_RUNS;
+
+        if (up)
+                life->truly_down_since = MONO_NEVER;
+        else if (!mono_is_set(life->truly_down_since))
+                life->truly_down_since = world->now.mono;
+        /* A detach is settled when it has shown, or when the core has read that it has not. */
+        if (!world->in_group || world->core.stage == STAGE_UNDOING || world->core.stage == STAGE_HELD)
+                life->detach_open = false;
+}
+
+/* Everything is well again and every call answers: nothing of ours may be left behind. */
+static void heal(World *world) {
+        world->process = PROCESS_RUNS;
+        world->unit = UNIT_ACTIVE;
+        world->intent = INTENT_NONE;
+        world->black_hole = world->silent = false;
+        world->no_log = world->no_sockets = world->no_introspection = world->no_bus = false;
+        world->confirm_outcome = world->look_outcome = world->drain_outcome = OUTCOME_OK;
+        world->undrain_outcome = world->detach_outcome = world->verify_outcome = OUTCOME_OK;
+        world->ecs_lags = false;
+        world->answer_after = SPAN_MSEC(200);
+        world_log(world, LOG_LINE_STARTED, 0);
+        world_connect(world);
+        note_truth(world);
+        world_run(world, SPAN_HOUR(2));
+        if (world->in_group && (world->status == CONTROL_DRAINING || world->marked))
+                broken("a drain or a mark of ours was left behind");
+        if (world->in_group && world->core.stage != STAGE_WATCHING)
+                broken("a healthy host is not just watched");
+        if (!world->in_group && world->core.stage != STAGE_REMOVED)
+                broken("a removed host does not know it");
+}
+
+static void live(uint64_t seed) {
+        static Life one;
+        World *world = &one.world;
+
+        one = (Life){ .seed = seed };
+        life = &one;
+        world_init(world);
+        world->random = seed * 0x9e3779b97f4a7c15u + 1;
+        world->on_effect = check_effect;
+        for (unsigned i = 0; i < 120 && !one.broken && world->in_group; i++) {
+                draw_event(world);
+                note_truth(world);
+                for (Span left = SPAN_SEC((Span) (world_draw(world) % 1200)); left > 0 && !one.broken;
+                        left -= SPAN_SEC(5)) {
+                        world_run(world, SPAN_SEC(5));
+                        note_truth(world);
+                }
+        }
+        if (!one.broken)
+                heal(world);
+        removed_lives += !world->in_group;
+}
+
+static void test_random_lives_break_no_promise(void) {
+        uint64_t first = only_seed != 0 ? only_seed : 1, last = only_seed != 0 ? only_seed : n_lives;
+
+        for (uint64_t seed = first; seed <= last; seed++)
+                live(seed);
+        printf("# %u of %" PRIu64 " hosts were removed, %" PRIu64 " core steps\n", removed_lives,
+                last - first + 1, world_steps());
+        /* A core that never acts would break no promise either. */
+        EXPECT(only_seed != 0 || removed_lives > n_lives / 20);
+        EXPECT(only_seed != 0 || removed_lives < n_lives);
+}
+
+int main(int argc, char **argv) {
+        static const Test tests[] = { TEST(test_random_lives_break_no_promise) };
+
+        if (argc > 2 && strcmp(argv[1], "--lives") == 0)
+                n_lives = (unsigned) strtoul(argv[2], NULL, 10);
+        else if (argc > 1)
+                only_seed = strtoull(argv[1], NULL, 10);
+        return test_main(1, argv, tests, 1);
+}
