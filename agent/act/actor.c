@@ -299,6 +299,9 @@ static void on_found(
         if (outcome != OUTCOME_OK) {
                 report(actor, "DescribeAutoScalingInstances", answer);
                 arm_again(actor->find_again, actor->event, actor->find_tries++);
+                /* Without the right there is no answer to wait for: metrics go on with what was known before. */
+                if (outcome == OUTCOME_DENIED)
+                        actor->found(actor->find_target.group, LIFECYCLE_UNKNOWN, actor->userdata);
         } else {
                 actor->found(group, lifecycle, actor->userdata);
         }

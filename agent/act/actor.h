@@ -51,7 +51,11 @@ int actor_refuse(Actor *actor, const Effect *effect);
 /** actor_describe() - set our own attributes at ECS to these, soon; tried again until it has worked */
 int actor_describe(Actor *actor, const Target *target, const char *action, const char *hold);
 
-/** actor_find_group() - ask once which group we are in; @found: from the loop, "" for none; tried again until answered */
+/**
+ * actor_find_group() - ask once which group we are in; @found: from the loop, "" for none; tried again until answered
+ *
+ * While the right is denied, @found is told what @target says, and asking goes on.
+ */
 int actor_find_group(Actor *actor, const Target *target,
         void (*found)(const char *group, Lifecycle lifecycle, void *userdata));
 

@@ -56,6 +56,8 @@ static void follow_log(Observer *observer, const Sample *sample) {
         }
         if (sample->sight != SIGHT_CLEAR || sample->log.back)
                 return;
+        if (sample->log.line == LOG_LINE_TRYING && observer->sockets)
+                sockets_connecting(observer->sockets);
         if (sample->log.line == LOG_LINE_CONNECTED && observer->sockets)
                 sockets_connected(observer->sockets);
         if (sample->log.line == LOG_LINE_STOPPING && observer->introspection)

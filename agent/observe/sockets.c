@@ -82,6 +82,8 @@ struct Sockets {
         Mono round_at, dump_at; /* start of this round, of the last whole dump (MONO_NEVER: is due) */
         int error;              /* what the kernel answered to a dump */
         bool connected;         /* the agent has said so, and no dump has ended since */
+        bool connecting;        /* ... that it is about to, likewise */
+        Mono connecting_at;     /* the dump that was made then: what it saw is older than the link */
         bool again; /* the dump that is under way was asked for too early, or with the wrong cgroup */
 
         bool listener; /* as of this round */
@@ -239,17 +241,30 @@ static void sockets_take(Sockets *sockets, const struct nlmsghdr *header) {
 
 /* Judging what a round has gathered. */
 
-static void sockets_mark(Sockets *sockets) {
-        unsigned n_all = 0, n_young = 0;
+/* Return: how many are marked: those first seen after @since that data has come to lately. */
+static unsigned sockets_mark_since(Sockets *sockets, Mono since) {
+        unsigned n = 0;
 
         for (unsigned i = 0; i < sockets->n_candidates; i++) {
                 SocketsCandidate *candidate = &sockets->candidates[i];
 
-                n_all += !candidate->own;
                 candidate->marked = !candidate->own && candidate->data_age <= SOCKETS_YOUNG &&
-                                    mono_since(sockets->round_at, candidate->first_seen) <= SOCKETS_YOUNG;
-                n_young += candidate->marked;
+                                    mono_before(since, candidate->first_seen);
+                n += candidate->marked;
         }
+        return n;
+}
+
+static void sockets_mark(Sockets *sockets) {
+        Mono lately = mono_add(sockets->round_at, -SOCKETS_YOUNG - 1);
+        unsigned n_all = 0, n_young;
+
+        /* What was there when it began to connect is not it, unless we came too late to see the difference. */
+        n_young = sockets_mark_since(sockets, mono_max(lately, sockets->connecting_at));
+        if (n_young == 0)
+                n_young = sockets_mark_since(sockets, lately);
+        for (unsigned i = 0; i < sockets->n_candidates; i++)
+                n_all += !sockets->candidates[i].own;
         /* It has a link, so if it has one connection, that is it. */
         if (n_all == 1 && n_young == 0)
                 for (unsigned i = 0; i < sockets->n_candidates; i++)
@@ -384,6 +399,10 @@ static void sockets_finish(Sockets *sockets) {
                 sockets_round(sockets, sockets->round_at);
                 return;
         }
+        if (dump && sockets->connecting && !sockets->connected)
+                sockets->connecting_at = sockets->round_at;
+        if (dump)
+                sockets->connecting = false;
         if (dump && sockets->connected)
                 sockets_mark(sockets);
         (void) timer_arm(sockets->timer, mono_add(sockets->round_at, sockets->every));
@@ -645,6 +664,11 @@ void sockets_control_port(Sockets *sockets, uint16_t port) {
         sockets->control_port = port;
         sockets->n_candidates = 0;
         sockets->n_marked = 0;
+        sockets_soon(sockets);
+}
+
+void sockets_connecting(Sockets *sockets) {
+        sockets->connecting = true;
         sockets_soon(sockets);
 }
 

@@ -29,5 +29,7 @@ DEFINE_CLEANUP(Sockets, sockets_free)
 
 /** sockets_control_port() - the control plane's port, 443 until told */
 void sockets_control_port(Sockets *sockets, uint16_t port);
+/** sockets_connecting() - it says that it is about to connect: dump now, so that what is there already is not taken for it */
+void sockets_connecting(Sockets *sockets);
 /** sockets_connected() - the agent's log says that it has just connected: dump now and remember the youngest as the link */
 void sockets_connected(Sockets *sockets);

@@ -211,6 +211,7 @@ class Agent:
         """Open a link. LinkError with the agent's words if that fails."""
         host, port = self.control.hostname, self.control.port
         patience = 30 * self.options.backoff_scale
+        await asyncio.sleep(0.05)  # name, TCP, TLS and upgrade are never instant in life
         try:
             if self.dial_fails == "timeout":
                 await asyncio.sleep(patience)

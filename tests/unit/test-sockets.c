@@ -276,6 +276,28 @@ static void test_sockets_counts_the_agents_connections_and_not_ours(void) {
         fixture_done(&f);
 }
 
+static void test_sockets_tells_the_link_from_what_was_there_when_it_began_to_connect(void) {
+        Fixture f;
+
+        fixture_init(&f);
+        fixture_listen(&f, false);
+        agent_connect(&f, 0); /* the API and telemetry, just as young */
+        agent_connect(&f, 1);
+        fixture_start(&f);
+        sockets_connecting(f.sockets);
+        fake_pass(SPAN_SEC(1));
+        agent_connect(&f, 2);
+        sockets_connected(f.sockets);
+        fake_pass(SPAN_SEC(2));
+        EXPECT(f.last.sockets.link_known && f.last.sockets.link_present);
+        EXPECT_EQ(f.last.sockets.n_control, 3);
+        agent_close(&f, 2);
+        fake_pass(SPAN_SEC(2));
+        EXPECT(f.last.sockets.link_known && !f.last.sockets.link_present);
+        EXPECT_EQ(f.last.sockets.n_control, 2);
+        fixture_done(&f);
+}
+
 static void test_sockets_sees_connections_over_ipv6_sockets(void) {
         Fixture f;
 
@@ -540,6 +562,7 @@ static void test_link_is_not_known_when_there_are_too_many(void) {
 
 TEST_MAIN(TEST(test_sockets_without_a_listener_knows_nothing),
         TEST(test_sockets_counts_the_agents_connections_and_not_ours),
+        TEST(test_sockets_tells_the_link_from_what_was_there_when_it_began_to_connect),
         TEST(test_sockets_sees_connections_over_ipv6_sockets),
         TEST(test_sockets_sees_the_listener_come_and_go),
         TEST(test_sockets_counts_connections_nobody_accepts),
