@@ -11,6 +11,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/inotify.h>
+#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -36,6 +37,7 @@
 
 /* What no incident waits for is asked at a random moment of the first so many seconds, and never by all hosts at once. */
 #define INTRODUCTION_SPREAD SPAN_SEC(30)
+#define WITNESS_PERIOD_MAX  SPAN_SEC(10)
 
 typedef struct Agent {
         sd_event *event;
@@ -71,6 +73,7 @@ typedef struct Agent {
         char boot_id[64];
         char last_call[768];
         bool metrics_failing;
+        unsigned left_out; /* series, as last said */
         Wall started;
 } Agent;
 
@@ -120,7 +123,8 @@ static void journal_restore(Agent *agent, const char *instance_id) {
         agent->entry.sequence = entry.sequence;
         if (agent->target.arn[0] == '\0')
                 (void) snprintf(agent->target.arn, sizeof(agent->target.arn), "%s", entry.target.arn);
-        if (agent->target.cluster[0] == '\0')
+        /* Without an ARN the cluster was only assumed. */
+        if (agent->target.cluster[0] == '\0' && entry.target.arn[0] != '\0')
                 (void) snprintf(
                         agent->target.cluster, sizeof(agent->target.cluster), "%s", entry.target.cluster);
         if (agent->target.group[0] == '\0')
@@ -174,7 +178,30 @@ static void tell_systemd(Agent *agent) {
                                                 : "");
 }
 
-static void introduce(Agent *agent);
+static bool copy_if_new(char *to, size_t n, const char *from) {
+        if (from[0] == '\0' || strcmp(to, from) == 0)
+                return false;
+        (void) snprintf(to, n, "%s", from);
+        return true;
+}
+
+/* An agent that never registered has never told its cluster: it is the one where it would have registered. Effects need
+ * it; metrics get it after a while only, since the agent may merely be late and say another name. */
+static void assume_cluster(Agent *agent) {
+        const char *cluster = agent->settings.cluster;
+        SettingsEcs ecs;
+
+        /* Before the journal has spoken, "never" is only "not yet". */
+        if (!agent->restored || agent->core.verdict.cause != CAUSE_NEVER_REGISTERED ||
+                agent->target.arn[0] != '\0')
+                return;
+        settings_ecs_config(&ecs); /* anew: user data may have written it after our start */
+        if (cluster[0] == '\0')
+                cluster = ecs.cluster[0] != '\0' ? ecs.cluster : "default";
+        if (copy_if_new(agent->target.cluster, sizeof(agent->target.cluster), cluster) && agent->introduced)
+                (void) reporter_target(agent->reporter, &agent->target);
+        explicit_bzero(&ecs, sizeof(ecs));
+}
 
 static void agent_step(Agent *agent, const Event *event) {
         bool answered = agent->core.checks.answered_this_boot;
@@ -183,6 +210,10 @@ static void agent_step(Agent *agent, const Event *event) {
 
         core_step(&agent->core, event, now, &plan);
         edges_plan(&agent->edges, &agent->core, &plan, now);
+        if (plan.n_effects > 0 ||
+                (agent->target.cluster[0] == '\0' &&
+                        mono_since(now.mono, agent->core.cause_from) >= agent->settings.policy.grace_dead))
+                assume_cluster(agent);
         carry_out(agent, &plan, now);
         if (answered != agent->core.checks.answered_this_boot && !plan.record_changed && agent->restored)
                 (void) journal_save(agent);
@@ -213,13 +244,6 @@ static void on_called(const char *action, const AwsAnswer *answer, void *userdat
 }
 
 /* --- who we are -------------------------------------------------------------------------------------------------- */
-
-static bool copy_if_new(char *to, size_t n, const char *from) {
-        if (from[0] == '\0' || strcmp(to, from) == 0)
-                return false;
-        (void) snprintf(to, n, "%s", from);
-        return true;
-}
 
 /* Attributes at ECS are the fleet's shared ledger: what we would do, and why not. */
 static void describe(Agent *agent) {
@@ -283,6 +307,8 @@ static void on_identity(void *userdata) {
                           "metadata service.",
                         region && region[0] != '\0' ? region : identity->region);
         journal_restore(agent, agent->target.instance_id);
+        /* What is set needs no introspection, which may be switched off, or not there. */
+        (void) copy_if_new(agent->target.cluster, sizeof(agent->target.cluster), agent->settings.cluster);
         introduce(agent);
 }
 
@@ -305,6 +331,18 @@ static void learn_from_introspection(Agent *agent) {
         describe(agent);
 }
 
+/* ECS knows this instance, although its agent has never told us so: from here on as if it had. */
+static void on_registered(const char *arn, void *userdata) {
+        Agent *agent = userdata;
+
+        if (agent->target.arn[0] != '\0')
+                return;
+        (void) copy_if_new(agent->target.arn, sizeof(agent->target.arn), arn);
+        if (agent->restored)
+                (void) journal_save(agent);
+        describe(agent);
+}
+
 static void on_sample(const Sample *sample, void *userdata) {
         Agent *agent = userdata;
         Event event = { .type = EVENT_SAMPLE, .sample = *sample };
@@ -320,12 +358,25 @@ static void on_sample(const Sample *sample, void *userdata) {
 
 /* --- publishing -------------------------------------------------------------------------------------------------- */
 
+static void say_left_out(Agent *agent) {
+        PublisherState state;
+
+        reporter_state(agent->reporter, &state);
+        if (state.left_out > 0 && state.left_out != agent->left_out)
+                log_warning(
+                        "metrics.max_series allows %" PRIi64
+                        " series: %u of mounts are not published. Raise it, or name fewer in disk.mounts.",
+                        agent->settings.max_series, state.left_out);
+        agent->left_out = state.left_out;
+}
+
 static void on_published(const AwsAnswer *answer, size_t n_data, void *userdata) {
         Agent *agent = userdata;
         bool ok = answer->outcome == AWS_OK;
 
         (void) n_data;
         actor_note(agent->actor, "PutMetricData", answer->outcome);
+        say_left_out(agent);
         if (ok == !agent->metrics_failing)
                 return;
         agent->metrics_failing = !ok;
@@ -428,7 +479,8 @@ static int make_observer(Agent *agent) {
                 .docker_unit = settings->docker_unit,
                 .mounts = mounts,
                 .ignore_fstypes = ignored,
-                .every = settings->sample,
+                /* However seldom metrics are sampled: the verdict needs its witnesses fresh. */
+                .every = span_min(settings->sample, WITNESS_PERIOD_MAX),
                 .witnesses = witnesses_on(settings),
         };
         int r;
@@ -542,7 +594,7 @@ static void settings_reload(Agent *agent) {
                 return;
         }
         agent->problems = (OptionProblems){ 0 };
-        if (memcmp(&new, &agent->settings, sizeof(new)) == 0)
+        if (settings_equal(&new, &agent->settings))
                 return;
         r = settings_apply(agent, &new);
         if (r < 0) {
@@ -732,7 +784,12 @@ static int read_settings(Agent *agent) {
 }
 
 static int make_parts(Agent *agent) {
-        ActorOptions actor = { .answered = on_answered, .called = on_called, .userdata = agent };
+        ActorOptions actor = {
+                .answered = on_answered,
+                .called = on_called,
+                .registered = on_registered,
+                .userdata = agent,
+        };
         int r;
 
         /* Before anything else: a small process forks cheaply, and the helper inherits no connection. */
@@ -853,6 +910,8 @@ int agent_run(void) {
         _cleanup_(agent_freep) Agent *agent = NULL;
         int r;
 
+        /* A core dump would hold the role's credentials, and may be copied anywhere. */
+        (void) setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
         log_open(getenv("ECS_HEALTH_AGENT_DEBUG") ? LOG_DEBUG : LOG_INFO);
         r = agent_new(&agent);
         if (r == -EBADMSG)

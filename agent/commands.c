@@ -327,7 +327,7 @@ static int help_check_config(void) {
 static void print_json(const char *text) {
         JsonWriter writer;
 
-        json_writer_init(&writer, 8 * 4096); /* a path, each byte escaped */
+        json_writer_init(&writer, (size_t) 8 * 4096); /* a path, each byte escaped */
         json_string(&writer, NULL, text);
         printf("%s", writer.error < 0 ? "null" : writer.text);
         json_writer_done(&writer);
@@ -442,13 +442,19 @@ int command_check_config(int argc, char **argv) {
 
 static int help_run(void) {
         printf("Usage: " PROGRAM " run\n\n"
-               "Runs the daemon in the foreground until SIGTERM or SIGINT. Under systemd (Type=notify) it tells when it is\n"
+               "Runs the daemon in the foreground until SIGTERM or SIGINT. Under systemd (Type=notify) it "
+               "tells when it is\n"
                "ready and what it is doing; on a terminal it writes its log to it.\n\n"
-               "It watches the ECS agent of this host, publishes metrics, and drains and detaches this instance from its\n"
-               "Auto Scaling group when the agent's connection is lost for good by this host's own fault.\n\n"
-               "SIGHUP reads the settings anew; a changed settings file is noticed without it. Refused settings stop a start\n"
-               "on a terminal (exit 2); a service goes on with the last good ones, else by the defaults and only observing.\n\n"
-               "To see what it would do without letting it act: \"action\": \"observe\" in " SETTINGS_FILE ".\n");
+               "It watches the ECS agent of this host, publishes metrics, and drains and detaches this "
+               "instance from its\n"
+               "Auto Scaling group when the agent's connection is lost for good by this host's own "
+               "fault.\n\n"
+               "SIGHUP reads the settings anew; a changed settings file is noticed without it. Refused "
+               "settings stop a start\n"
+               "on a terminal (exit 2); a service goes on with the last good ones, else by the defaults and "
+               "only observing.\n\n"
+               "To see what it would do without letting it act: \"action\": \"observe\" in " SETTINGS_FILE
+               ".\n");
         return EXIT_FINE;
 }
 

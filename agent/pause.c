@@ -26,7 +26,7 @@ static void text_take(char *buffer, size_t n_buffer, const char *text) {
                         n--;
         }
         for (size_t i = 0; i < n; i++)
-                buffer[i] = (unsigned char) text[i] < 0x20 || text[i] == 0x7f ? ' ' : text[i];
+                buffer[i] = (char) ((unsigned char) text[i] < 0x20 || text[i] == 0x7f ? ' ' : text[i]);
         buffer[n] = '\0';
 }
 

@@ -19,11 +19,13 @@
 #include "common/file.h"
 #include "common/parse.h"
 
-#define ECS_CONFIG_MAX (64 * 1024)
+#define ECS_CONFIG_MAX ((size_t) 64 * 1024)
 #define NAMESPACE_MAX  255 /* CloudWatch API: PutMetricData, Namespace */
 #define ACTIONS_MAX                                                                                         \
         10 /* a count knows nothing of the group's size, so it may not be more than the default ever is */
-#define VALUE_WIDTH 48 /* column of values in the table; longer lists are folded */
+/* A list's item has up to 63 bytes, two quotes, a comma and a blank. */
+#define VALUE_TEXT_MAX ((size_t) OPTION_LIST_MAX * 72)
+#define VALUE_WIDTH    48 /* column of values in the table; longer lists are folded */
 
 /* Policy must not see common/options.h, so it has its own twin of OptionAmount. */
 static_assert(sizeof(Amount) == sizeof(OptionAmount), "Amount and OptionAmount are the same");
@@ -171,7 +173,7 @@ static char *text_trim(char *text) {
 
 static void text_copy(char *buffer, size_t n_buffer, const char *value) {
         if (strlen(value) < n_buffer)
-                strcpy(buffer, value);
+                memcpy(buffer, value, strlen(value) + 1);
 }
 
 /* As Go's strconv.ParseBool, and what else people write. */
@@ -182,7 +184,7 @@ static bool text_is_true(const char *value) {
 }
 
 static void ecs_config_take(SettingsEcs *ecs, bool *named_https, char *line) {
-        char *value = strchr(line, '='), *key;
+        char *value = strchr(line, '='), *key, *slash;
 
         if (!value)
                 return;
@@ -192,6 +194,9 @@ static void ecs_config_take(SettingsEcs *ecs, bool *named_https, char *line) {
 
         if (strcmp(key, "ECS_EXTERNAL") == 0) {
                 ecs->external = text_is_true(value);
+        } else if (strcmp(key, "ECS_CLUSTER") == 0) {
+                slash = strrchr(value, '/');
+                text_copy(ecs->cluster, sizeof(ecs->cluster), slash ? slash + 1 : value);
         } else if (strcasecmp(key, "HTTPS_PROXY") == 0) {
                 text_copy(ecs->https_proxy, sizeof(ecs->https_proxy), value);
                 *named_https = *value != '\0';
@@ -214,7 +219,8 @@ void settings_ecs_config(SettingsEcs *ret) {
                 char *rest;
                 size_t n = 0;
 
-                if (file_root(files[i], &path) < 0 || file_read(path, ECS_CONFIG_MAX, &text, &n) < 0)
+                if (file_root(files[i], &path) < 0 || file_read(path, ECS_CONFIG_MAX, &text, &n) < 0 ||
+                        !text)
                         continue;
                 rest = text;
                 for (char *line; (line = strsep(&rest, "\n"));)
@@ -523,10 +529,22 @@ static void print_row(const Option *option, const char *value, const char *origi
         }
 }
 
+bool settings_equal(const Settings *a, const Settings *b) {
+        static char text_a[VALUE_TEXT_MAX], text_b[VALUE_TEXT_MAX];
+
+        if (a->policy.external != b->policy.external)
+                return false;
+        for (size_t i = 0; i < settings_table_n; i++)
+                if (option_format(&settings_table[i], a, text_a, sizeof(text_a)) < 0 ||
+                        option_format(&settings_table[i], b, text_b, sizeof(text_b)) < 0 ||
+                        strcmp(text_a, text_b) != 0)
+                        return false;
+        return true;
+}
+
 void settings_print_effective(const Settings *settings, const char *const *origins, FILE *f, bool json) {
         JsonWriter quoted;
-        char value[OPTION_LIST_MAX *
-                   72]; /* a list's item has up to 63 bytes, two quotes, a comma, a blank */
+        char value[VALUE_TEXT_MAX];
 
         if (json)
                 fprintf(f, "{");
@@ -536,12 +554,12 @@ void settings_print_effective(const Settings *settings, const char *const *origi
                 const char *origin = origins && origins[i] ? origins[i] : "default";
 
                 if (option_format(&settings_table[i], settings, value, sizeof(value)) < 0)
-                        (void) strcpy(value, "null");
+                        (void) snprintf(value, sizeof(value), "null");
                 if (!json) {
                         print_row(&settings_table[i], value, origin, f);
                         continue;
                 }
-                json_writer_init(&quoted, 2 * PATH_MAX);
+                json_writer_init(&quoted, (size_t) 2 * PATH_MAX);
                 json_string(&quoted, NULL, origin);
                 fprintf(f, "%s\"%s\":{\"value\":%s,\"source\":%s}", i > 0 ? "," : "", settings_table[i].name,
                         value, quoted.error < 0 ? "null" : quoted.text);

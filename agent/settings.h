@@ -12,11 +12,12 @@
 #include "common/options.h"
 
 #define SETTINGS_FILE     "/etc/ecs-health-agent/config.json"
-#define SETTINGS_FILE_MAX (256 * 1024)
+#define SETTINGS_FILE_MAX ((size_t) 256 * 1024)
 
 /** What of the ECS agent's own settings concerns us. May hold a proxy's password: not for logs or status. */
 typedef struct SettingsEcs {
         bool external;         /* ECS_EXTERNAL: not an EC2 instance */
+        char cluster[256];     /* ECS_CLUSTER: short name, also where it is an ARN; "": none */
         char https_proxy[512]; /* "": none; URL or host:port */
         char no_proxy[1024];
 } SettingsEcs;
@@ -68,7 +69,8 @@ int settings_read(const char *path, Settings *settings, const char **origins, Op
 /**
  * settings_ecs_config() - read /var/lib/ecs/ecs.config and /etc/ecs/ecs.config (file_root() applied); the latter wins
  *
- * The proxy is HTTPS_PROXY, else HTTP_PROXY, which the ECS agent uses for https too. What is missing, cannot be read or
+ * The proxy is HTTPS_PROXY, else HTTP_PROXY, which the ECS agent uses for https too. Without ECS_CLUSTER the ECS agent
+ * registers with the cluster "default". What is missing, cannot be read or
  * is too long is left out.
  */
 void settings_ecs_config(SettingsEcs *ret);
@@ -77,6 +79,8 @@ void settings_ecs_config(SettingsEcs *ret);
 int settings_fallback(Settings *settings);
 /** settings_witness_on() - whether @name ("introspection", "log", "sockets", ...) is switched on */
 bool settings_witness_on(const Settings *settings, const char *name);
+/** settings_equal() - whether every option has the same value */
+bool settings_equal(const Settings *a, const Settings *b);
 /** settings_print_effective() - for check-config: every row with its value and where it came from, or as one JSON object
  * of { "NAME": { "value": ..., "source": ... } } without a newline. @origins: NULL is "default". */
 void settings_print_effective(const Settings *settings, const char *const *origins, FILE *f, bool json);

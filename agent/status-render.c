@@ -6,6 +6,7 @@
  * programs, so nothing in them may reach the terminal as a control sequence.
  */
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
@@ -243,7 +244,7 @@ static void render_headline(const Out *out, const cJSON *status) {
         size_t n = 0;
 
         for (; state[n] && n < sizeof(badge) - 1; n++)
-                badge[n] = state[n] >= 'a' && state[n] <= 'z' ? (char) (state[n] - 'a' + 'A') : state[n];
+                badge[n] = (char) toupper((unsigned char) state[n]);
         badge[n] = '\0';
 
         out_cell(out, state_colour(state), badge, 9);

@@ -209,7 +209,7 @@ static int server_listen(StatusServer *server, const char *path) {
         r = address_of(path, &server->directory, &name, &address);
         if (r < 0)
                 return r;
-        server->name = strdup(name);
+        server->name = name ? strdup(name) : NULL;
         if (!server->name)
                 return -ENOMEM;
         r = remove_old(server);

@@ -769,6 +769,11 @@ static void problems_of_ours(JsonWriter *w, const StatusView *view, unsigned *n)
         if (published->failures >= FAILURES_MAX)
                 problem(w, n, "Metrics have not reached CloudWatch in %u tries: %s", published->failures,
                         published->problem);
+        if (published->left_out > 0)
+                problem(w, n,
+                        "%u series of mounts are not published: metrics.max_series allows %" PRId64
+                        ". Raise it, or name fewer in disk.mounts.",
+                        published->left_out, view->settings->max_series);
         if (view->credentials != AWS_CREDENTIALS_UNKNOWN && view->credentials != AWS_CREDENTIALS_GOOD)
                 problem(w, n, "Credentials: %s", view->credentials_detail);
         if (view->keys_refused[0] != '\0')
@@ -1104,7 +1109,7 @@ static void put_identity(JsonWriter *w, const StatusView *view) {
         json_end_object(w);
 
         json_begin_object(w, "self");
-        json_double(w, "clock_offset_seconds", (double) (view->clock_offset / SPAN_MSEC(1)) / 1000.0);
+        json_double(w, "clock_offset_seconds", (double) view->clock_offset / (double) SPAN_SEC(1));
         json_string(w, "journal_error", view->journal_error < 0 ? strerror(-view->journal_error) : NULL);
         json_string(w, "last_call", view->last_call);
         json_i64(w, "helpers_stuck", view->helpers_stuck);

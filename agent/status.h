@@ -22,7 +22,7 @@
 #include "common/json.h"
 
 #define STATUS_SOCKET   "/run/ecs-health-agent/status.sock"
-#define STATUS_TEXT_MAX (256 * 1024)
+#define STATUS_TEXT_MAX ((size_t) 256 * 1024)
 
 /** Everything that status tells. Pointers are lent for the length of the call. */
 typedef struct StatusView {
@@ -43,9 +43,9 @@ typedef struct StatusView {
         AwsCredentialsState credentials;
         const char *credentials_detail;
         const char *keys_refused; /* code with which AWS refuses them, "" if it does not */
-        Span clock_offset;     /* service's clock minus ours */
-        int journal_error;     /* of the last write: 0, -ENOSPC, ... */
-        const char *last_call; /* last call of the act path and its answer, in words; "" none */
+        Span clock_offset;        /* service's clock minus ours */
+        int journal_error;        /* of the last write: 0, -ENOSPC, ... */
+        const char *last_call;    /* last call of the act path and its answer, in words; "" none */
         unsigned helpers_stuck;
 } StatusView;
 

@@ -768,6 +768,10 @@ void aws_query_append(JsonWriter *text, const char *name, const char *value) {
 
 /* The client. */
 
+sd_event *aws_event(const Aws *aws) {
+        return aws->event;
+}
+
 Wall aws_wall(const Aws *aws, Wall local) {
         return wall_add(local, aws->offset);
 }

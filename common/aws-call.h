@@ -22,14 +22,14 @@ typedef struct AwsCall AwsCall;
 /** What kind of end a call had. Only the first is a success. */
 typedef enum AwsOutcome {
         AWS_OK,
-        AWS_THROTTLED,      /* after all tries */
-        AWS_UNAVAILABLE,    /* 5xx, transport error or time-out, after all tries; what was asked may have happened if .sent */
-        AWS_CONTENTION,     /* ResourceContention, ScalingActivityInProgress: ask again in minutes */
-        AWS_DENIED,         /* this right is missing */
-        AWS_BAD_KEYS,       /* the service does not accept the credentials or the signature */
-        AWS_NO_KEYS,        /* no credentials to sign with */
-        AWS_REFUSED,        /* ValidationError and the like: final */
-        AWS_GARBLED,        /* 2xx with a body that is not what it should be; what was asked has happened */
+        AWS_THROTTLED, /* after all tries */
+        AWS_UNAVAILABLE, /* 5xx, transport error or time-out, after all tries; what was asked may have happened if .sent */
+        AWS_CONTENTION, /* ResourceContention, ScalingActivityInProgress: ask again in minutes */
+        AWS_DENIED,     /* this right is missing */
+        AWS_BAD_KEYS,   /* the service does not accept the credentials or the signature */
+        AWS_NO_KEYS,    /* no credentials to sign with */
+        AWS_REFUSED,    /* ValidationError and the like: final */
+        AWS_GARBLED,    /* 2xx with a body that is not what it should be; what was asked has happened */
 } AwsOutcome;
 #define AWS_OUTCOME_N (AWS_GARBLED + 1)
 
@@ -38,15 +38,15 @@ const char *aws_outcome_to_string(AwsOutcome outcome);
 /** How a call ended. Lent for the length of the callback. */
 typedef struct AwsAnswer {
         AwsOutcome outcome;
-        bool sent;              /* at least one try may have reached the service */
-        unsigned status;        /* HTTP status of the last try; 0: none */
+        bool sent;       /* at least one try may have reached the service */
+        unsigned status; /* HTTP status of the last try; 0: none */
         unsigned tries;
-        char code[128];         /* AWS's error code, "" if none */
-        char message[512];      /* AWS's words, or the transport's */
+        char code[128];    /* AWS's error code, "" if none */
+        char message[512]; /* AWS's words, or the transport's */
         char request_id[128];
-        Wall server_time;       /* of the Date header; WALL_NEVER if none came */
-        const cJSON *json;      /* body of a JSON service on AWS_OK, else NULL */
-        const XmlNode *xml;     /* root element of a query service on AWS_OK, else NULL */
+        Wall server_time;   /* of the Date header; WALL_NEVER if none came */
+        const cJSON *json;  /* body of a JSON service on AWS_OK, else NULL */
+        const XmlNode *xml; /* root element of a query service on AWS_OK, else NULL */
 } AwsAnswer;
 
 typedef void (*AwsDone)(const AwsAnswer *answer, void *userdata);
@@ -54,14 +54,14 @@ typedef void (*AwsDone)(const AwsAnswer *answer, void *userdata);
 /** What to ask. Texts are copied. */
 typedef struct AwsRequest {
         AwsService service;
-        const char *action;     /* "DetachInstances" */
+        const char *action; /* "DetachInstances" */
         /* JSON services: the whole body. Query services: "&"-joined, already encoded parameters without Action and
          * Version, see aws_query_append(); "" for none. */
         const char *body;
         size_t n_body;
-        bool once;              /* never retried after it may have reached the service: re-read instead */
-        Span timeout;           /* of each try; 0: 10 s */
-        size_t max_answer;      /* bytes; 0: 1 MiB */
+        bool once;         /* never retried after it may have reached the service: re-read instead */
+        Span timeout;      /* of each try; 0: 10 s */
+        size_t max_answer; /* bytes; 0: 1 MiB */
 } AwsRequest;
 
 /** aws_new() - everything is borrowed and must outlive it. The region may come later: until then calls end AWS_NO_KEYS. */
@@ -81,6 +81,8 @@ int aws_call(Aws *aws, const AwsRequest *request, AwsDone done, void *userdata, 
 AwsCall *aws_call_free(AwsCall *call);
 DEFINE_CLEANUP(AwsCall, aws_call_free)
 
+/** aws_event() - the loop that answers come from; borrowed */
+sd_event *aws_event(const Aws *aws);
 /** aws_wall() - @local corrected by what the services' Date headers have shown */
 Wall aws_wall(const Aws *aws, Wall local);
 /** aws_clock_offset() - service's clock minus ours, as last seen */
@@ -101,5 +103,5 @@ void aws_query_append(struct JsonWriter *text, const char *name, const char *val
  * @ret_expired: the credentials have expired: re-read them and try once more
  * @ret_skewed:  our clock is off: correct it and try once more
  */
-void aws_classify(AwsService service, const HttpAnswer *answer, Wall local, AwsAnswer *ret, bool *ret_expired,
-        bool *ret_skewed);
+void aws_classify(AwsService service, const HttpAnswer *answer, Wall local, AwsAnswer *ret,
+        bool *ret_expired, bool *ret_skewed);

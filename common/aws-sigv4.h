@@ -14,28 +14,29 @@
 
 typedef struct SigV4Request {
         const char *method;
-        const char *path;               /* as sent, "/" at least */
-        const char *query;              /* without '?', as sent; "" for none */
-        const char *const *headers;     /* "Name: value" of those to sign, Host included, ended by NULL */
+        const char *path;           /* as sent, "/" at least */
+        const char *query;          /* without '?', as sent; "" for none */
+        const char *const *headers; /* "Name: value" of those to sign, Host included, ended by NULL */
         const void *body;
         size_t n_body;
-        const char *region, *service;   /* signing name, e.g. "monitoring" */
+        const char *region, *service; /* signing name, e.g. "monitoring" */
         const char *access_key_id, *secret_access_key;
-        const char *session_token;      /* NULL: none */
-        Wall time;                      /* the service's idea of now */
-        bool normalize_path;            /* resolve "." and "..", join slashes; true for all but S3 */
-        bool sign_body_header;          /* send and sign x-amz-content-sha256 */
-        bool omit_session_token;        /* token is added after signing (some vectors) */
+        const char *session_token; /* NULL: none */
+        Wall time;                 /* the service's idea of now */
+        bool normalize_path;       /* resolve "." and "..", join slashes; true for all but S3 */
+        bool sign_body_header;     /* send and sign x-amz-content-sha256 */
+        bool omit_session_token;   /* token is added after signing (some vectors) */
 } SigV4Request;
 
 #define SIGV4_TEXT_MAX 16384 /* canonical request and the like */
 
 typedef struct SigV4Signature {
-        char date[32];                  /* value of X-Amz-Date */
-        char content_sha256[65];        /* hex; value of x-amz-content-sha256 if asked for */
-        char authorization[1024];       /* value of Authorization */
+        char date[32];            /* value of X-Amz-Date */
+        char content_sha256[65];  /* hex; value of x-amz-content-sha256 if asked for */
+        char authorization[1024]; /* value of Authorization */
         char signature[65];
-        char canonical_request[SIGV4_TEXT_MAX]; /* for tests and for debugging; holds no secret but the token */
+        char canonical_request
+                [SIGV4_TEXT_MAX]; /* for tests and for debugging; holds no secret but the token */
         char string_to_sign[512];
 } SigV4Signature;
 

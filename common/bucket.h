@@ -14,8 +14,8 @@ typedef struct Bucket {
         unsigned capacity;
 } Bucket;
 
-#define BUCKET_CAPACITY 500
-#define BUCKET_COST_RETRY 5
+#define BUCKET_CAPACITY     500
+#define BUCKET_COST_RETRY   5
 #define BUCKET_COST_TIMEOUT 10
 
 void bucket_init(Bucket *bucket, unsigned capacity);

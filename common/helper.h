@@ -20,10 +20,10 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 
-#define HELPER_STUCK_MAX 3
-#define HELPER_QUEUE_MAX 64
+#define HELPER_STUCK_MAX     3
+#define HELPER_QUEUE_MAX     64
 #define HELPER_ADDRESSES_MAX 8
-#define HELPER_NAME_MAX 1024 /* longest host name or path, NUL included */
+#define HELPER_NAME_MAX      1024 /* longest host name or path, NUL included */
 
 typedef struct Helper Helper;
 typedef struct HelperCall HelperCall;
@@ -50,11 +50,11 @@ DEFINE_CLEANUP(Helper, helper_free)
  *
  * Return: 0; -EBUSY if too many are waiting; -ENAMETOOLONG; -ENOMEM.
  */
-int helper_resolve(Helper *helper, const char *host, Span deadline, HelperDone done, void *userdata,
-        HelperCall **ret);
+int helper_resolve(
+        Helper *helper, const char *host, Span deadline, HelperDone done, void *userdata, HelperCall **ret);
 /** helper_statvfs() - state of the file system at @path */
-int helper_statvfs(Helper *helper, const char *path, Span deadline, HelperDone done, void *userdata,
-        HelperCall **ret);
+int helper_statvfs(
+        Helper *helper, const char *path, Span deadline, HelperDone done, void *userdata, HelperCall **ret);
 /** helper_call_free() - free and, if it has not been answered, cancel: its callback is never called */
 HelperCall *helper_call_free(HelperCall *call);
 DEFINE_CLEANUP(HelperCall, helper_call_free)

@@ -34,17 +34,18 @@ typedef struct HttpOptions {
 
 /** One request. Everything is copied before http_call() returns. */
 typedef struct HttpRequest {
-        const char *method;             /* "GET", "PUT", "POST", "HEAD" */
-        const char *url;                /* http:// or https:// */
-        const char *unix_socket;        /* path: talk over this socket instead of TCP; longer than 107 bytes works */
-        const char *const *headers;     /* "Name: value", ended by NULL; or NULL */
-        const void *body;               /* NULL: none */
+        const char *method; /* "GET", "PUT", "POST", "HEAD" */
+        const char *url;    /* http:// or https:// */
+        const char
+                *unix_socket; /* path: talk over this socket instead of TCP; longer than 107 bytes works */
+        const char *const *headers; /* "Name: value", ended by NULL; or NULL */
+        const void *body;           /* NULL: none */
         size_t n_body;
-        Span timeout;                   /* total, name resolution included; must be > 0 */
-        size_t max_body;                /* a longer answer ends the call with -E2BIG */
-        bool no_proxy;                  /* never through a proxy */
-        bool fresh;                     /* on a new connection that is closed afterwards */
-        bool any_certificate;           /* accept any server certificate; only for the path witness, which sends nothing */
+        Span timeout;         /* total, name resolution included; must be > 0 */
+        size_t max_body;      /* a longer answer ends the call with -E2BIG */
+        bool no_proxy;        /* never through a proxy */
+        bool fresh;           /* on a new connection that is closed afterwards */
+        bool any_certificate; /* accept any server certificate; only for the path witness, which sends nothing */
 } HttpRequest;
 
 #define HTTP_HEADER_MAX 256
@@ -57,14 +58,14 @@ typedef struct HttpAnswer {
         int error;
         /* How far it got: a request of which nothing was sent cannot have had an effect. */
         bool sent;
-        unsigned status;                /* e.g. 200; 0 with an error */
-        const char *body;               /* NUL-terminated for convenience */
+        unsigned status;  /* e.g. 200; 0 with an error */
+        const char *body; /* NUL-terminated for convenience */
         size_t n_body;
-        char date[HTTP_HEADER_MAX];     /* header fields, "" when absent */
-        char request_id[HTTP_HEADER_MAX];   /* x-amzn-requestid, or x-amz-request-id */
-        char query_error[HTTP_HEADER_MAX];  /* x-amzn-query-error */
+        char date[HTTP_HEADER_MAX];        /* header fields, "" when absent */
+        char request_id[HTTP_HEADER_MAX];  /* x-amzn-requestid, or x-amz-request-id */
+        char query_error[HTTP_HEADER_MAX]; /* x-amzn-query-error */
         char content_type[HTTP_HEADER_MAX];
-        char detail[256];               /* curl's words on an error, for a log line */
+        char detail[256]; /* curl's words on an error, for a log line */
         Span took;
 } HttpAnswer;
 

@@ -23,9 +23,9 @@ DEFINE_CLEANUP(cJSON, json_free)
 
 /** Where and why a text was refused, for a message to its author. */
 typedef struct JsonError {
-        unsigned line;      /* from 1 */
-        unsigned column;    /* from 1, in bytes */
-        char problem[160];  /* e.g. "expected ',' or '}'", "key \"grace\" appears twice" */
+        unsigned line;     /* from 1 */
+        unsigned column;   /* from 1, in bytes */
+        char problem[160]; /* e.g. "expected ',' or '}'", "key \"grace\" appears twice" */
 } JsonError;
 
 /**
@@ -44,7 +44,8 @@ int json_parse(const char *text, size_t n, JsonError *error, cJSON **ret);
 /* Getters: case-sensitive; a missing member is -ENOENT, a present one of another type -EBADMSG. JSON null counts as
  * missing. @ret is set on success only. Texts are lent by @object. */
 
-const cJSON *json_member(const cJSON *object, const char *name); /* NULL if missing or @object is no object */
+const cJSON *json_member(
+        const cJSON *object, const char *name); /* NULL if missing or @object is no object */
 int json_get_string(const cJSON *object, const char *name, const char **ret);
 int json_get_bool(const cJSON *object, const char *name, bool *ret);
 /** json_get_i64() - a whole number within ±2^53; -ERANGE beyond, -EBADMSG with a fraction */
@@ -57,7 +58,7 @@ typedef struct JsonWriter JsonWriter;
 struct JsonWriter {
         char *text; /* owned; NUL-terminated after each call that succeeded */
         size_t n, allocated, max;
-        int error; /* 0 or the negative errno of the first failure: -ENOMEM, -E2BIG beyond @max */
+        int error;  /* 0 or the negative errno of the first failure: -ENOMEM, -E2BIG beyond @max */
         bool comma; /* the next value needs a comma before it */
 };
 

@@ -34,8 +34,8 @@ void log_open(int max_level);
 void log_event(int level, const char *message, const LogField *fields, const char *format, ...)
         __attribute__((format(printf, 4, 5)));
 
-#define log_debug(...) log_event(LOG_DEBUG, NULL, NULL, __VA_ARGS__)
-#define log_info(...) log_event(LOG_INFO, NULL, NULL, __VA_ARGS__)
-#define log_notice(...) log_event(LOG_NOTICE, NULL, NULL, __VA_ARGS__)
+#define log_debug(...)   log_event(LOG_DEBUG, NULL, NULL, __VA_ARGS__)
+#define log_info(...)    log_event(LOG_INFO, NULL, NULL, __VA_ARGS__)
+#define log_notice(...)  log_event(LOG_NOTICE, NULL, NULL, __VA_ARGS__)
 #define log_warning(...) log_event(LOG_WARNING, NULL, NULL, __VA_ARGS__)
-#define log_error(...) log_event(LOG_ERR, NULL, NULL, __VA_ARGS__)
+#define log_error(...)   log_event(LOG_ERR, NULL, NULL, __VA_ARGS__)

@@ -3,9 +3,9 @@
 
 /* Readers of small texts: numbers, durations, shares, times. All refuse what they do not understand wholly. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdbool.h>
 
 #include "common/clock.h"
 

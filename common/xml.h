@@ -40,6 +40,7 @@ const XmlNode *xml_find(const XmlNode *node, const char *path);
 /** xml_text() - text of xml_find(); NULL if it is missing */
 const char *xml_text(const XmlNode *node, const char *path);
 /** xml_for_each() - run over the children of @list that are called @name; @list may be NULL */
-#define xml_for_each(node, list, child_name)                                                                          \
-        for (const XmlNode *node = xml_child((list), (child_name)); node; node = xml_next(node, (child_name)))
+#define xml_for_each(node, list, child_name)                                                                \
+        for (const XmlNode *node = xml_child((list), (child_name)); node;                                   \
+                node = xml_next(node, (child_name)))
 const XmlNode *xml_next(const XmlNode *node, const char *name);

@@ -21,6 +21,7 @@ struct Actor {
         Aws *aws;
         ActorAnswered answered;
         ActorCalled called;
+        ActorRegistered registered;
         void *userdata;
 
         Looker *looker;
@@ -57,15 +58,32 @@ static void give_back(Actor *actor, EffectType effect, Event *event) {
         actor->answered(event, actor->userdata);
 }
 
+/* Learning may step the core, which may free the call: @steps is a copy. */
+static void note_steps(Actor *actor, EcsSteps steps) {
+        for (unsigned i = 0; i < steps.n; i++)
+                prober_note(actor->prober, steps.at[i].action, steps.at[i].outcome);
+}
+
+static const char *last_step(const EcsSteps *steps, const char *otherwise) {
+        return steps->n > 0 ? steps->at[steps->n - 1].action : otherwise;
+}
+
+static void tell_arn(Actor *actor, const Confirmation *own, const char *arn) {
+        if (own->outcome == OUTCOME_OK && own->status != CONTROL_MISSING && arn[0] != '\0')
+                actor->registered(arn, actor->userdata);
+}
+
 /* --- answers ----------------------------------------------------------------------------------------------------- */
 
 static void on_confirmed(const Confirmation *confirmation, const AwsAnswer *answer, void *userdata) {
         Actor *actor = userdata;
         Event event = { .type = EVENT_CONFIRMED, .confirmed = *confirmation };
+        EcsSteps steps = ecs_call_steps(actor->confirming);
 
+        report(actor, last_step(&steps, "DescribeContainerInstances"), answer);
+        tell_arn(actor, confirmation, ecs_call_arn(actor->confirming));
         actor->confirming = ecs_call_free(actor->confirming);
-        prober_note(actor->prober, "DescribeContainerInstances", answer->outcome);
-        report(actor, "DescribeContainerInstances", answer);
+        note_steps(actor, steps);
         give_back(actor, EFFECT_CONFIRM, &event);
 }
 
@@ -89,6 +107,7 @@ static void on_looked(const Look *look, const AwsAnswer *answer, void *userdata)
         } else if (look->outcome == OUTCOME_OK && look->own.outcome == OUTCOME_OK && !look->share_decided) {
                 note_whole_look(actor);
         }
+        tell_arn(actor, &event.look.own, looker_arn(actor->looker));
         give_back(actor, EFFECT_LOOK, &event);
 }
 
@@ -106,19 +125,23 @@ static void on_repaired(Outcome outcome, const char *detail, void *userdata) {
 static void on_drained(Outcome outcome, const AwsAnswer *answer, void *userdata) {
         Actor *actor = userdata;
         Event event = { .type = EVENT_DRAINED, .outcome = outcome };
+        EcsSteps steps = ecs_call_steps(actor->changing);
 
         report(actor, "drain", answer);
         actor->changing = ecs_call_free(actor->changing);
         give_back(actor, EFFECT_DRAIN, &event);
+        note_steps(actor, steps);
 }
 
 static void on_undrained(Outcome outcome, const AwsAnswer *answer, void *userdata) {
         Actor *actor = userdata;
         Event event = { .type = EVENT_UNDRAINED, .outcome = outcome };
+        EcsSteps steps = ecs_call_steps(actor->changing);
 
         report(actor, "undrain", answer);
         actor->changing = ecs_call_free(actor->changing);
         give_back(actor, EFFECT_UNDRAIN, &event);
+        note_steps(actor, steps);
 }
 
 static void on_detached(Outcome outcome, const AwsAnswer *answer, void *userdata) {
@@ -259,13 +282,14 @@ static void arm_again(Timer *timer, sd_event *event, unsigned tries) {
 
 static void on_described(Outcome outcome, const AwsAnswer *answer, void *userdata) {
         Actor *actor = userdata;
+        EcsSteps steps = ecs_call_steps(actor->describing);
 
-        prober_note(actor->prober, "PutAttributes", answer->outcome);
         if (outcome != OUTCOME_OK) {
-                report(actor, "PutAttributes", answer);
+                report(actor, last_step(&steps, "PutAttributes"), answer);
                 arm_again(actor->describe_again, actor->event, actor->describe_tries++);
         }
         actor->describing = ecs_call_free(actor->describing);
+        note_steps(actor, steps);
 }
 
 static void on_describe_again(Timer *timer, Now now, void *userdata) {
@@ -350,6 +374,7 @@ int actor_new(Actor **ret, sd_event *event, const ActorOptions *options) {
         actor->aws = options->aws;
         actor->answered = options->answered;
         actor->called = options->called;
+        actor->registered = options->registered;
         actor->userdata = options->userdata;
 
         r = looker_new(&actor->looker, event, options->aws, options->imds);

@@ -21,11 +21,15 @@ typedef void (*ActorAnswered)(const Event *event, void *userdata);
 /** ActorCalled - an AWS call of the act path has ended, for log and status: what was asked and what came of it; lent */
 typedef void (*ActorCalled)(const char *action, const AwsAnswer *answer, void *userdata);
 
+/** ActorRegistered - ECS knows us, although we did not know our @arn; lent. Before the answer that has told it. */
+typedef void (*ActorRegistered)(const char *arn, void *userdata);
+
 typedef struct ActorOptions {
         Aws *aws; /* borrowed, as the next one */
         Imds *imds;
         ActorAnswered answered;
         ActorCalled called;
+        ActorRegistered registered;
         void *userdata;
 } ActorOptions;
 

@@ -10,13 +10,15 @@
 typedef struct AutoScalingCall AutoScalingCall;
 
 /** @group: "" if in none. Lent. */
-typedef void (*AutoScalingFound)(Outcome outcome, const char *group, Lifecycle lifecycle, const AwsAnswer *answer,
-        void *userdata);
+typedef void (*AutoScalingFound)(
+        Outcome outcome, const char *group, Lifecycle lifecycle, const AwsAnswer *answer, void *userdata);
 typedef void (*AutoScalingDetached)(Outcome outcome, const AwsAnswer *answer, void *userdata);
-typedef void (*AutoScalingVerified)(const Verification *verification, const AwsAnswer *answer, void *userdata);
+typedef void (*AutoScalingVerified)(
+        const Verification *verification, const AwsAnswer *answer, void *userdata);
 
 /** autoscaling_find() - DescribeAutoScalingInstances of @target->instance_id */
-int autoscaling_find(Aws *aws, const Target *target, AutoScalingFound done, void *userdata, AutoScalingCall **ret);
+int autoscaling_find(
+        Aws *aws, const Target *target, AutoScalingFound done, void *userdata, AutoScalingCall **ret);
 
 /**
  * autoscaling_detach() - DetachInstances of ourselves from @target->group, ShouldDecrementDesiredCapacity=false
@@ -24,8 +26,8 @@ int autoscaling_find(Aws *aws, const Target *target, AutoScalingFound done, void
  * Sent at most once. OUTCOME_LOST when the answer did not come; OUTCOME_REFUSED for ValidationError, which is also what
  * an instance gets that is detached already: read the state to tell.
  */
-int autoscaling_detach(Aws *aws, const Target *target, AutoScalingDetached done, void *userdata,
-        AutoScalingCall **ret);
+int autoscaling_detach(
+        Aws *aws, const Target *target, AutoScalingDetached done, void *userdata, AutoScalingCall **ret);
 
 /**
  * autoscaling_verify() - read what has become of us: DescribeAutoScalingInstances, and if that still says InService,
@@ -40,10 +42,10 @@ DEFINE_CLEANUP(AutoScalingCall, autoscaling_call_free)
 
 /** What an activity did to an instance. */
 typedef enum Removal {
-        REMOVAL_NONE,        /* a launch, a scale-in, a spot interruption, ... */
+        REMOVAL_NONE, /* a launch, a scale-in, a spot interruption, ... */
         REMOVAL_DETACHED,
         REMOVAL_STANDBY,
-        REMOVAL_UNHEALTHY,   /* replaced in response to a health check */
+        REMOVAL_UNHEALTHY, /* replaced in response to a health check */
 } Removal;
 
 /**
@@ -52,5 +54,5 @@ typedef enum Removal {
  * @start:       StartTime
  * @scaling_in:  it terminates an instance to shrink or to rebalance the group and is not over
  */
-int autoscaling_read_activity(const XmlNode *member, Removal *removal, char *instance_id, Wall *start,
-        bool *scaling_in);
+int autoscaling_read_activity(
+        const XmlNode *member, Removal *removal, char *instance_id, Wall *start, bool *scaling_in);

@@ -7,13 +7,14 @@
 
 #include "agent/act/ecs.h"
 
+#include <assert.h>
 #include <string.h>
 
-#include "common/json.h"
 #include "common/parse.h"
 
 #define ECS_CALL_BODY_MAX 8192
 #define ECS_MARK          "removing"
+#define ECS_NONE          "none"
 
 /* Tags, resources and attributes of one instance are some 10 KB; an answer of the default maximum is no use to us. */
 #define ECS_CALL_ANSWER_MAX ((size_t) 256 * 1024)
@@ -24,8 +25,12 @@ struct EcsCall {
         EcsConfirmed confirmed;
         EcsDone done;
         void *userdata;
-        AwsCall *step; /* the one that is under way */
-        bool drain;    /* ecs_drain(): the status too */
+        AwsCall *step;            /* the one that is under way */
+        AwsDone answered;         /* what goes on from its answer */
+        EcsSteps steps;           /* it comes last */
+        bool drain;               /* ecs_drain(): the status too */
+        const char *clearing;     /* attribute that is being taken away */
+        sd_event_source *nothing; /* answers what needs no call */
 };
 
 /* -- the pure part -------------------------------------------------------------------------------------- */
@@ -40,7 +45,8 @@ Outcome ecs_outcome(const AwsAnswer *answer, bool change) {
         case AWS_BAD_KEYS:
         case AWS_NO_KEYS: return OUTCOME_KEYS;
         case AWS_REFUSED: return OUTCOME_REFUSED;
-        case AWS_GARBLED: return change ? OUTCOME_OK : OUTCOME_BLIND; /* 2xx: what was asked has happened */
+        /* 2xx, so it has happened; unless it was a proxy's page. */
+        case AWS_GARBLED: return change ? OUTCOME_LOST : OUTCOME_BLIND;
         }
         return OUTCOME_BLIND;
 }
@@ -95,6 +101,40 @@ bool ecs_read_mark(const cJSON *instance, Wall *ret) {
                 return true;
         }
         return false;
+}
+
+bool ecs_is_instance_id(const char *text) {
+        size_t n = strspn(text, "i-0123456789abcdef");
+
+        return strncmp(text, "i-", 2) == 0 && text[2] && !text[n] &&
+               n < sizeof(((Target *) NULL)->instance_id);
+}
+
+void ecs_write_filter(JsonWriter *body, const char *instance_id) {
+        char filter[128];
+
+        if (!ecs_is_instance_id(instance_id)) {
+                body->error = -EINVAL;
+                return;
+        }
+        (void) snprintf(filter, sizeof(filter), "ec2InstanceId=='%s'", instance_id);
+        json_string(body, "filter", filter);
+}
+
+int ecs_read_found(const cJSON *json, Target *target) {
+        const cJSON *arns = NULL, *arn = NULL;
+        const char *token = NULL;
+
+        if (json_get_array(json, "containerInstanceArns", &arns) < 0 || cJSON_GetArraySize(arns) > 1 ||
+                (json_get_string(json, "nextToken", &token) >= 0 && *token))
+                return -EBADMSG;
+        arn = cJSON_GetArrayItem(arns, 0);
+        if (!arn)
+                return 0;
+        if (!cJSON_IsString(arn) || !*arn->valuestring || strlen(arn->valuestring) >= sizeof(target->arn))
+                return -EBADMSG;
+        (void) snprintf(target->arn, sizeof(target->arn), "%s", arn->valuestring);
+        return 0;
 }
 
 int ecs_read_confirmation(const cJSON *instance, Confirmation *ret) {
@@ -186,6 +226,13 @@ static void body_attribute(JsonWriter *body, const Target *target, const char *n
         json_end_object(body);
 }
 
+static void step_answered(const AwsAnswer *answer, void *userdata) {
+        EcsCall *call = userdata;
+
+        call->steps.at[call->steps.n - 1].outcome = answer->outcome;
+        call->answered(answer, call);
+}
+
 /** Ends @body and sends it as the next step. The answer of the step before is gone afterwards. */
 static int ecs_send(EcsCall *call, const char *action, JsonWriter *body, AwsDone answered) {
         AwsCall *step = NULL;
@@ -194,19 +241,30 @@ static int ecs_send(EcsCall *call, const char *action, JsonWriter *body, AwsDone
         json_end_object(body);
         if (body->error < 0)
                 return body->error;
+        assert(call->steps.n < ECS_STEPS_MAX);
         r = aws_call(call->aws,
                 &(AwsRequest){ .service = AWS_ECS,
                         .action = action,
                         .body = body->text,
                         .n_body = body->n,
                         .max_answer = ECS_CALL_ANSWER_MAX },
-                answered, call, &step);
+                step_answered, call, &step);
         if (r < 0)
                 return r;
 
         (void) aws_call_free(call->step);
         call->step = step;
+        call->answered = answered;
+        call->steps.at[call->steps.n++] = (EcsStep){ .action = action, .outcome = AWS_UNAVAILABLE };
         return 0;
+}
+
+static int send_find(EcsCall *call, AwsDone answered) {
+        _cleanup_(json_writer_done) JsonWriter body = {};
+
+        body_begin(&body, &call->target);
+        ecs_write_filter(&body, call->target.instance_id);
+        return ecs_send(call, "ListContainerInstances", &body, answered);
 }
 
 static int send_describe(EcsCall *call, AwsDone answered) {
@@ -240,23 +298,49 @@ static int send_put(EcsCall *call, const char *name, const char *value, const ch
         return ecs_send(call, "PutAttributes", &body, answered);
 }
 
-static int send_delete(EcsCall *call, const char *name, AwsDone answered) {
-        _cleanup_(json_writer_done) JsonWriter body = {};
-
-        body_begin(&body, &call->target);
-        json_begin_array(&body, "attributes");
-        body_attribute(&body, &call->target, name, NULL);
-        json_end_array(&body);
-        return ecs_send(call, "DeleteAttributes", &body, answered);
-}
-
 /** A later step could not be sent for want of memory or the like: nothing of it has happened. */
 static void ecs_unsent(EcsCall *call, int error) {
         AwsAnswer answer = { .outcome = AWS_UNAVAILABLE };
 
         (void) snprintf(
                 answer.message, sizeof(answer.message), "Could not be sent: %s", strerrordesc_np(-error));
-        call->done(OUTCOME_UNAVAILABLE, &answer, call->userdata);
+        if (call->confirmed)
+                call->confirmed(&(Confirmation){ .outcome = OUTCOME_UNAVAILABLE }, &answer, call->userdata);
+        else
+                call->done(OUTCOME_UNAVAILABLE, &answer, call->userdata);
+}
+
+static void attribute_emptied(const AwsAnswer *answer, void *userdata) {
+        EcsCall *call = userdata;
+        Outcome outcome = ecs_outcome(answer, true);
+
+        /* Neither is granted any more: it stays, and asking for ever would not change that. */
+        call->done(outcome == OUTCOME_DENIED ? OUTCOME_OK : outcome, answer, call->userdata);
+}
+
+static void attribute_deleted(const AwsAnswer *answer, void *userdata) {
+        EcsCall *call = userdata;
+        int r;
+
+        if (answer->outcome != AWS_DENIED) {
+                call->done(ecs_outcome(answer, true), answer, call->userdata);
+                return;
+        }
+        r = send_put(call, call->clearing, ECS_NONE, NULL, NULL, attribute_emptied);
+        if (r < 0)
+                ecs_unsent(call, r);
+}
+
+/** The last step of a chain: takes an attribute away, or at least its value. */
+static int send_delete(EcsCall *call, const char *name) {
+        _cleanup_(json_writer_done) JsonWriter body = {};
+
+        body_begin(&body, &call->target);
+        json_begin_array(&body, "attributes");
+        body_attribute(&body, &call->target, name, NULL);
+        json_end_array(&body);
+        call->clearing = name;
+        return ecs_send(call, "DeleteAttributes", &body, attribute_deleted);
 }
 
 /* -- the four calls ------------------------------------------------------------------------------------- */
@@ -277,8 +361,32 @@ EcsCall *ecs_call_free(EcsCall *call) {
         if (!call)
                 return NULL;
         (void) aws_call_free(call->step);
+        sd_event_source_disable_unref(call->nothing);
         free(call);
         return NULL;
+}
+
+const char *ecs_call_arn(const EcsCall *call) {
+        return call->target.arn;
+}
+
+EcsSteps ecs_call_steps(const EcsCall *call) {
+        return call->steps;
+}
+
+static int on_nothing(sd_event_source *source, void *userdata) {
+        static const AwsAnswer answer = { .outcome = AWS_OK,
+                .message = "ECS knows no container instance of ours" };
+        EcsCall *call = userdata;
+
+        (void) source;
+        call->done(OUTCOME_OK, &answer, call->userdata);
+        return 0;
+}
+
+/** Nothing of us is at ECS that could be changed: done, but from the loop like everything else. */
+static int ecs_do_nothing(EcsCall *call) {
+        return sd_event_add_defer(aws_event(call->aws), &call->nothing, on_nothing, call);
 }
 
 static void confirm_answered(const AwsAnswer *answer, void *userdata) {
@@ -289,15 +397,35 @@ static void confirm_answered(const AwsAnswer *answer, void *userdata) {
         call->confirmed(&confirmation, answer, call->userdata);
 }
 
+static void confirm_found(const AwsAnswer *answer, void *userdata) {
+        EcsCall *call = userdata;
+        Confirmation confirmation = { .outcome = ecs_outcome(answer, false),
+                .status = CONTROL_MISSING,
+                .server_time = answer->server_time };
+        int r;
+
+        if (confirmation.outcome == OUTCOME_OK && ecs_read_found(answer->json, &call->target) < 0)
+                confirmation.outcome = OUTCOME_BLIND;
+        if (!*call->target.arn) {
+                call->confirmed(&confirmation, answer, call->userdata);
+                return;
+        }
+        r = send_describe(call, confirm_answered);
+        if (r < 0)
+                ecs_unsent(call, r);
+}
+
 int ecs_confirm(Aws *aws, const Target *target, EcsConfirmed done, void *userdata, EcsCall **ret) {
         _cleanup_(ecs_call_freep) EcsCall *call = NULL;
         int r;
 
+        if (!*target->cluster)
+                return -EINVAL;
         r = ecs_call_new(&call, aws, target, userdata);
         if (r < 0)
                 return r;
         call->confirmed = done;
-        r = send_describe(call, confirm_answered);
+        r = *target->arn ? send_describe(call, confirm_answered) : send_find(call, confirm_found);
         if (r < 0)
                 return r;
 
@@ -321,7 +449,7 @@ static void describe_put(const AwsAnswer *answer, void *userdata) {
                 call->done(outcome, answer, call->userdata);
                 return;
         }
-        r = send_delete(call, ECS_ATTRIBUTE_HOLD, change_answered);
+        r = send_delete(call, ECS_ATTRIBUTE_HOLD);
         if (r < 0)
                 ecs_unsent(call, r);
 }
@@ -381,7 +509,8 @@ int ecs_drain(
         call->done = done;
         call->drain = drain;
         (void) snprintf(mark, sizeof(mark), ECS_MARK " %s", format_rfc3339(time, now));
-        r = send_put(call, ECS_ATTRIBUTE_INCIDENT, mark, NULL, NULL, drain_marked);
+        r = *target->arn ? send_put(call, ECS_ATTRIBUTE_INCIDENT, mark, NULL, NULL, drain_marked)
+                         : ecs_do_nothing(call);
         if (r < 0)
                 return r;
 
@@ -399,7 +528,7 @@ static void undrain_updated(const AwsAnswer *answer, void *userdata) {
                 call->done(outcome, answer, call->userdata);
                 return;
         }
-        r = send_delete(call, ECS_ATTRIBUTE_INCIDENT, change_answered);
+        r = send_delete(call, ECS_ATTRIBUTE_INCIDENT);
         if (r < 0)
                 ecs_unsent(call, r);
 }
@@ -417,7 +546,7 @@ static void undrain_read(const AwsAnswer *answer, void *userdata) {
         switch (is.status) {
         case CONTROL_DRAINING: r = send_status(call, "ACTIVE", undrain_updated); break;
         case CONTROL_ACTIVE:
-        case CONTROL_REGISTERING: r = send_delete(call, ECS_ATTRIBUTE_INCIDENT, change_answered); break;
+        case CONTROL_REGISTERING: r = send_delete(call, ECS_ATTRIBUTE_INCIDENT); break;
         case CONTROL_UNKNOWN: call->done(OUTCOME_BLIND, answer, call->userdata); return;
         case CONTROL_DEREGISTERING:
         case CONTROL_INACTIVE:
@@ -437,7 +566,7 @@ int ecs_undrain(Aws *aws, const Target *target, EcsDone done, void *userdata, Ec
         if (r < 0)
                 return r;
         call->done = done;
-        r = send_describe(call, undrain_read);
+        r = *target->arn ? send_describe(call, undrain_read) : ecs_do_nothing(call);
         if (r < 0)
                 return r;
 

@@ -6,47 +6,93 @@
 #include "agent/act/target.h"
 #include "agent/decide/look.h"
 #include "common/aws-call.h"
+#include "common/json.h"
 
-/* Names of the attributes that each agent sets on its own container instance: the shared ledger. */
-#define ECS_ATTRIBUTE_ACTION "ecs-health-agent"            /* its action: "detach", "observe" */
-#define ECS_ATTRIBUTE_HOLD "ecs-health-agent.hold"         /* why it would not be acted for: "paused"; absent: nothing */
+/*
+ * Names of the attributes that each agent sets on its own container instance: the shared ledger. Where DeleteAttributes is
+ * denied, what is to go is overwritten with "none", which stands for absent.
+ */
+#define ECS_ATTRIBUTE_ACTION "ecs-health-agent" /* its action: "detach", "observe" */
+#define ECS_ATTRIBUTE_HOLD                                                                                  \
+        "ecs-health-agent.hold" /* why it would not be acted for: "paused"; absent: nothing */
 /* "removing 2026-06-30T10:11:12Z"; absent: none. A space, because ECS refuses a value with a comma in it. */
 #define ECS_ATTRIBUTE_INCIDENT "ecs-health-agent.incident"
+
+/** An AWS call that has been answered on the way. */
+typedef struct EcsStep {
+        const char *action; /* literal */
+        AwsOutcome outcome;
+} EcsStep;
+
+#define ECS_STEPS_MAX 4
+
+typedef struct EcsSteps {
+        unsigned n;
+        EcsStep at[ECS_STEPS_MAX];
+} EcsSteps;
 
 typedef struct EcsCall EcsCall;
 /** @confirmation and @answer are lent; @answer is the AWS answer behind it, for log lines; never NULL */
 typedef void (*EcsConfirmed)(const Confirmation *confirmation, const AwsAnswer *answer, void *userdata);
 typedef void (*EcsDone)(Outcome outcome, const AwsAnswer *answer, void *userdata);
 
-/** ecs_confirm() - DescribeContainerInstances of ourselves. An unknown ARN is OUTCOME_OK with CONTROL_MISSING. */
+/**
+ * ecs_confirm() - DescribeContainerInstances of ourselves. An unknown ARN is OUTCOME_OK with CONTROL_MISSING.
+ *
+ * With an empty ARN, which is what an instance has that never registered, ListContainerInstances by its EC2 id comes
+ * first. Nothing found is OUTCOME_OK with CONTROL_MISSING; what is found is described, and handed back by ecs_call_arn().
+ *
+ * Return: 0; -EINVAL while the cluster is not known, or without ARN and with an instance id that is none; -ENOMEM.
+ */
 int ecs_confirm(Aws *aws, const Target *target, EcsConfirmed done, void *userdata, EcsCall **ret);
 
-/** ecs_describe() - set our own attributes: @action, and @hold ("": remove it). OUTCOME_OK when all is so. */
-int ecs_describe(Aws *aws, const Target *target, const char *action, const char *hold, EcsDone done, void *userdata,
-        EcsCall **ret);
+/** ecs_describe() - set our own attributes: @action, and @hold ("": remove it). OUTCOME_OK when all is so. @target: with ARN */
+int ecs_describe(Aws *aws, const Target *target, const char *action, const char *hold, EcsDone done,
+        void *userdata, EcsCall **ret);
 
 /**
  * ecs_drain() - PutAttributes incident=removing @now; then, if @drain, UpdateContainerInstancesState DRAINING
  * @now: by the services' clock, aws_wall(): other hosts compare it with their own
  *
  * OUTCOME_OK: both have happened. Another outcome: the drain has not happened, or (OUTCOME_LOST) may have. The mark may
- * stand in every case.
+ * stand in every case. With an empty ARN there is nothing to mark or drain: OUTCOME_OK, and nothing is asked.
  */
-int ecs_drain(Aws *aws, const Target *target, bool drain, Wall now, EcsDone done, void *userdata, EcsCall **ret);
+int ecs_drain(
+        Aws *aws, const Target *target, bool drain, Wall now, EcsDone done, void *userdata, EcsCall **ret);
 
 /**
  * ecs_undrain() - read our state; if it is DRAINING and carries our mark, UpdateContainerInstancesState ACTIVE; then
  * take the mark away. A DRAINING without our mark is somebody else's and is left alone.
  *
- * OUTCOME_OK: no drain and no mark of ours is left.
+ * OUTCOME_OK: no drain and no mark of ours is left; also with an empty ARN, and then nothing is asked. Of a mark that may
+ * not be deleted the value is overwritten, which is as good. If that is denied too, the drain is undone all the same and
+ * the mark stays: asking for ever would not help, and nothing is done any more without PutAttributes (brake rights).
+ * What such a mark does until it is taken away or overwritten by the next: peers count this instance as removed at its
+ * time, which lasts a day; and a DRAINING of somebody else's is taken for ours.
  */
 int ecs_undrain(Aws *aws, const Target *target, EcsDone done, void *userdata, EcsCall **ret);
+
+/** ecs_call_arn() - of ourselves: as given, or as ecs_confirm() has found it, "" if it has not. Lent with @call. */
+const char *ecs_call_arn(const EcsCall *call);
+/** ecs_call_steps() - what has been asked and answered so far, in order */
+EcsSteps ecs_call_steps(const EcsCall *call);
 
 EcsCall *ecs_call_free(EcsCall *call); /* cancels */
 DEFINE_CLEANUP(EcsCall, ecs_call_free)
 
 /** ecs_outcome() - AWS's outcome in the core's words. @change: the call changes something, so no answer means LOST. */
 Outcome ecs_outcome(const AwsAnswer *answer, bool change);
+/** ecs_is_instance_id() - whether @text is an EC2 instance's id: no other may stand in a filter */
+bool ecs_is_instance_id(const char *text);
+/** ecs_write_filter() - of a ListContainerInstances for one EC2 id; an id that is none is -EINVAL in @body */
+void ecs_write_filter(JsonWriter *body, const char *instance_id);
+/**
+ * ecs_read_found() - the answer to that
+ * @target: the ARN goes in here, if there is one
+ *
+ * Return: 0; -EBADMSG if it is not understood. That are two as well: which of them is us is not known.
+ */
+int ecs_read_found(const cJSON *json, Target *target);
 /** ecs_read_confirmation() - the pure part: one element of containerInstances. Return: 0; -EBADMSG. */
 int ecs_read_confirmation(const cJSON *instance, Confirmation *ret);
 /**

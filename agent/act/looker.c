@@ -4,7 +4,7 @@
  * Makes a Look: a chain of reads, each asked for from the answer to the one before.
  *
  *   metadata service   own lifecycle state, spot notice          a state other than InService ends the look
- *   ECS                cluster; one page of disconnected
+ *   ECS                cluster; where our ARN is not known, ourselves by our EC2 id; one page of disconnected
  *                      instances; that page and ourselves        more than a page ends it
  *   Auto Scaling       membership of the page's instances        in no group, not InService, or share by the cluster's
  *                                                                numbers ends it
@@ -403,6 +403,9 @@ static void count_group(Looker *looker) {
         Look *look = &looker->look;
         uint32_t n = looker->n_zones > 0 ? looker->n_zones : 1;
 
+        /* A cluster that holds fewer instances than our group lacks at least so many of it: others like us. */
+        if (!*looker->target.arn && look->group_size > looker->registered)
+                look->group.sick += look->group_size - looker->registered;
         look->group.members = look->group_size > look->group.sick ? look->group_size : look->group.sick;
         look->zone.members = look->cluster.members / n + (look->cluster.members % n > 0);
         if (look->zone.members < look->zone.sick)
@@ -599,12 +602,6 @@ static bool is_counted(ControlStatus status) {
         return true;
 }
 
-static bool is_ec2_id(const char *id) {
-        size_t n = strspn(id, "i-0123456789abcdef");
-
-        return strncmp(id, "i-", 2) == 0 && id[2] && !id[n] && n < sizeof(((Peer *) NULL)->id);
-}
-
 static int read_instance(Looker *looker, const cJSON *instance) {
         Confirmation confirmation;
         const char *arn = NULL, *id = NULL;
@@ -621,7 +618,7 @@ static int read_instance(Looker *looker, const cJSON *instance) {
                 return 0;
         if (!own) {
                 /* External instances have other ids and are in no group. */
-                if (json_get_string(instance, "ec2InstanceId", &id) < 0 || !is_ec2_id(id)) {
+                if (json_get_string(instance, "ec2InstanceId", &id) < 0 || !ecs_is_instance_id(id)) {
                         looker->ghosts++;
                         return 0;
                 }
@@ -784,6 +781,42 @@ static void ask_list(Looker *looker) {
         look_ask(looker, AWS_ECS, "ListContainerInstances", &body, list_answered);
 }
 
+/* -- ECS: ourselves, where our ARN is not known ---------------------------------------------------------- */
+
+/** An instance that never registered is one that ECS does not count, and a disconnected one to us. */
+static void count_ourselves(Looker *looker) {
+        looker->look.own = (Confirmation){ .outcome = OUTCOME_OK, .status = CONTROL_MISSING };
+        looker->peers[0].disconnected = true;
+        looker->registered++;
+}
+
+static void find_answered(const AwsAnswer *answer, void *userdata) {
+        Looker *looker = userdata;
+
+        if (!look_answered(looker, answer))
+                return;
+        if (ecs_read_found(answer->json, &looker->target) < 0) {
+                look_blind(looker, answer);
+                return;
+        }
+        if (!*looker->target.arn) {
+                count_ourselves(looker);
+                looker->look.own.server_time = answer->server_time;
+        }
+        ask_list(looker);
+}
+
+static void ask_find(Looker *looker) {
+        _cleanup_(json_writer_done) JsonWriter body = {};
+
+        json_writer_init(&body, LOOK_ECS_BODY_MAX);
+        json_begin_object(&body, NULL);
+        json_string(&body, "cluster", looker->target.cluster);
+        ecs_write_filter(&body, looker->target.instance_id);
+        json_end_object(&body);
+        look_ask(looker, AWS_ECS, "ListContainerInstances", &body, find_answered);
+}
+
 /* -- ECS: the cluster ----------------------------------------------------------------------------------- */
 
 static int read_cluster_tags(Looker *looker, const cJSON *cluster) {
@@ -818,7 +851,10 @@ static void cluster_answered(const AwsAnswer *answer, void *userdata) {
                 return;
         }
         looker->registered = (uint32_t) registered;
-        ask_list(looker);
+        if (*looker->target.arn)
+                ask_list(looker);
+        else
+                ask_find(looker);
 }
 
 static void ask_cluster(Looker *looker) {
@@ -924,6 +960,10 @@ int looker_start(Looker *looker, const Target *target, const Policy *policy, Loo
                 return r;
         looker->busy = true;
         return 0;
+}
+
+const char *looker_arn(const Looker *looker) {
+        return looker->target.arn;
 }
 
 void looker_stop(Looker *looker) {

@@ -3,7 +3,7 @@
 
 /*
  * Makes a Look: metadata service, ECS, Auto Scaling, in this order, and stops as soon as it decides. At most 3 reads of
- * ECS and 5 of Auto Scaling. Source of order and limits: the design, "Looks, ledger, turn".
+ * ECS, 4 where our ARN is not known, and 5 of Auto Scaling. Source of order and limits: the design, "Looks, ledger, turn".
  */
 
 #include "agent/act/target.h"
@@ -27,5 +27,7 @@ DEFINE_CLEANUP(Looker, looker_free)
  * Return: 0; -EBUSY while one is under way; -EINVAL if cluster or instance id are not known yet; -ENOMEM.
  */
 int looker_start(Looker *looker, const Target *target, const Policy *policy, LookDone done, void *userdata);
+/** looker_arn() - of ourselves: as given, or as the last look has found it, "" if it has not. Lent until the next look. */
+const char *looker_arn(const Looker *looker);
 /** looker_stop() - cancel what is under way */
 void looker_stop(Looker *looker);

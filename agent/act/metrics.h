@@ -26,7 +26,7 @@ typedef enum Metric {
         METRIC_MEM_PRESSURE_SOME,
         METRIC_MEM_PRESSURE_FULL,
         METRIC_OOM_KILLS,
-        METRIC_DISK_USED,        /* worst mount; with .path: that mount */
+        METRIC_DISK_USED, /* worst mount; with .path: that mount */
         METRIC_DISK_INODES_USED,
         METRIC_TASKS_RUNNING,
         METRIC_TASKS_STUCK,
@@ -39,11 +39,11 @@ typedef enum Metric {
 #define METRIC_N (METRIC_CONFIG_ERROR + 1)
 
 typedef struct MetricRow {
-        const char *name;   /* "ecs_agent_connected" */
-        const char *unit;   /* CloudWatch's spelling: "Percent" */
-        bool counter;       /* events: each period publishes their sum, 0 included; else a gauge */
-        double min, max;    /* values beyond are clamped: nothing out of range reaches the wire */
-        const char *doc;    /* one sentence */
+        const char *name; /* "ecs_agent_connected" */
+        const char *unit; /* CloudWatch's spelling: "Percent" */
+        bool counter;     /* events: each period publishes their sum, 0 included; else a gauge */
+        double min, max;  /* values beyond are clamped: nothing out of range reaches the wire */
+        const char *doc;  /* one sentence */
 } MetricRow;
 
 extern const MetricRow metric_table[METRIC_N];
@@ -51,12 +51,12 @@ extern const MetricRow metric_table[METRIC_N];
 /** One statistic set, ready to send. */
 typedef struct Datum {
         Metric metric;
-        int8_t brake;              /* Brake, or -1 */
-        int8_t mount;              /* for metrics_path(), or -1 */
-        bool instance;             /* {ClusterName, InstanceId} instead of {ClusterName, AutoScalingGroupName} */
+        int8_t brake;  /* Brake, or -1 */
+        int8_t mount;  /* for metrics_path(), or -1 */
+        bool instance; /* {ClusterName, InstanceId} instead of {ClusterName, AutoScalingGroupName} */
         uint32_t count;
         double min, max, sum;
-        Wall at;                   /* start of the period */
+        Wall at; /* start of the period */
 } Datum;
 
 #define METRICS_MOUNTS_MAX DISK_MOUNTS_MAX
@@ -97,6 +97,6 @@ const char *metrics_path(const Metrics *metrics, int mount);
  * A gauge without a sample gives nothing; a counter always gives a datum; the heartbeat is counted here.
  * Return: number of data.
  */
-size_t metrics_close_period(Metrics *metrics, Wall at, bool instance, bool group, unsigned max_series, Datum *data,
-        size_t n_data, unsigned *ret_left_out);
-#define METRICS_DATA_MAX (2 * (METRIC_N + 2 * METRICS_MOUNTS_MAX + BRAKE_N))
+size_t metrics_close_period(Metrics *metrics, Wall at, bool instance, bool group, unsigned max_series,
+        Datum *data, size_t n_data, unsigned *ret_left_out);
+#define METRICS_DATA_MAX ((size_t) 2 * (METRIC_N + 2 * METRICS_MOUNTS_MAX + BRAKE_N))

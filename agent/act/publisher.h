@@ -25,24 +25,24 @@
 #include "agent/act/target.h"
 #include "common/aws-call.h"
 
-#define PUBLISHER_KEPT_MAX 2048           /* data in memory, the batch under way not counted */
-#define PUBLISHER_BATCH_MAX 500           /* CloudWatch takes 1000 */
-#define PUBLISHER_BODY_MAX ((size_t) 256 * 1024) /* bytes; CloudWatch takes 1 MB */
+#define PUBLISHER_KEPT_MAX  2048                  /* data in memory, the batch under way not counted */
+#define PUBLISHER_BATCH_MAX 500                   /* CloudWatch takes 1000 */
+#define PUBLISHER_BODY_MAX  ((size_t) 256 * 1024) /* bytes; CloudWatch takes 1 MB */
 
 typedef struct Publisher Publisher;
 
 typedef struct PublisherOptions {
-        const char *name_space;  /* copied */
-        const char *spool;       /* file, file_root() applied; copied; NULL: none */
-        Span retry;              /* before the first retry; the longest wait is ten times that; 0: 30 s */
+        const char *name_space; /* copied */
+        const char *spool;      /* file, file_root() applied; copied; NULL: none */
+        Span retry;             /* before the first retry; the longest wait is ten times that; 0: 30 s */
 } PublisherOptions;
 
 /** @answer is lent, its .json is NULL; called after each PutMetricData; may free the publisher */
 typedef void (*PublisherDone)(const AwsAnswer *answer, size_t n_data, void *userdata);
 
 /** publisher_new() - @aws and @metrics (for the paths of mounts) are borrowed */
-int publisher_new(Publisher **ret, sd_event *event, Aws *aws, const Metrics *metrics, const PublisherOptions *options,
-        PublisherDone done, void *userdata);
+int publisher_new(Publisher **ret, sd_event *event, Aws *aws, const Metrics *metrics,
+        const PublisherOptions *options, PublisherDone done, void *userdata);
 /** publisher_free() - cancels; what has not been sent goes to the spool */
 Publisher *publisher_free(Publisher *publisher);
 DEFINE_CLEANUP(Publisher, publisher_free)
@@ -61,12 +61,13 @@ int publisher_namespace(Publisher *publisher, const char *name_space);
 void publisher_add(Publisher *publisher, const Datum *data, size_t n);
 
 typedef struct PublisherState {
-        size_t waiting;          /* in memory and spool */
-        uint64_t sent;           /* data accepted by CloudWatch */
-        uint64_t dropped;        /* since the start */
-        Wall last_success;       /* WALL_NEVER: none yet */
-        unsigned failures;       /* in a row */
-        char problem[256];       /* of the last failure, "" after a success */
+        size_t waiting;    /* in memory and spool */
+        uint64_t sent;     /* data accepted by CloudWatch */
+        uint64_t dropped;  /* since the start */
+        Wall last_success; /* WALL_NEVER: none yet */
+        unsigned failures; /* in a row */
+        unsigned left_out; /* series beyond metrics.max_series, which are not published; the reporter's */
+        char problem[256]; /* of the last failure, "" after a success */
 } PublisherState;
 void publisher_state(const Publisher *publisher, PublisherState *ret);
 /** publisher_take_dropped() - dropped since the last call, for samples_dropped */

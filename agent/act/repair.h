@@ -17,6 +17,7 @@ typedef void (*RepairDone)(Outcome outcome, const char *detail, void *userdata);
  *
  * OUTCOME_OK: the job was accepted. OUTCOME_DENIED: polkit or D-Bus refused. 10 s at most.
  */
-int repair_start(Repair **ret, sd_event *event, sd_bus *bus, const char *unit, RepairDone done, void *userdata);
+int repair_start(
+        Repair **ret, sd_event *event, sd_bus *bus, const char *unit, RepairDone done, void *userdata);
 Repair *repair_free(Repair *repair); /* cancels */
 DEFINE_CLEANUP(Repair, repair_free)

@@ -20,7 +20,8 @@ struct Reporter {
         uint32_t reconnects; /* as last counted */
         uint64_t removals;
         int64_t oom_kills; /* -1: not known yet */
-        bool ill_in_period;
+        bool ill_in_period, removed_in_period;
+        unsigned left_out; /* series for which there was no room in the last period */
         Datum data[METRICS_DATA_MAX];
 };
 
@@ -155,13 +156,13 @@ static void on_closing(Timer *timer, Now now, void *userdata) {
         (void) timer_arm(timer, mono_add(now.mono, reporter->options.period));
         metrics_count(reporter->metrics, METRIC_SAMPLES_DROPPED,
                 (double) publisher_take_dropped(reporter->publisher));
-        /* An instance that is out of its group no longer speaks for it. */
+        /* An instance that is out of its group no longer speaks for it; its last word there is that it was removed. */
         n = metrics_close_period(reporter->metrics, reporter->period_from, instance,
-                core->stage != STAGE_REMOVED, reporter->options.max_series, reporter->data, METRICS_DATA_MAX,
-                NULL);
+                core->stage != STAGE_REMOVED || reporter->removed_in_period, reporter->options.max_series,
+                reporter->data, METRICS_DATA_MAX, &reporter->left_out);
         publisher_add(reporter->publisher, reporter->data, n);
         reporter->period_from = now.wall;
-        reporter->ill_in_period = false;
+        reporter->ill_in_period = reporter->removed_in_period = false;
 }
 
 int reporter_new(Reporter **ret, sd_event *event, const ReporterOptions *options) {
@@ -229,13 +230,16 @@ void reporter_plan(Reporter *reporter, const Plan *plan) {
         const Core *core = reporter->options.core;
 
         (void) plan;
-        if (core->removals > reporter->removals)
+        if (core->removals > reporter->removals) {
                 metrics_count(reporter->metrics, METRIC_REMEDIATION_PERFORMED,
                         (double) (core->removals - reporter->removals));
+                reporter->removed_in_period = true;
+        }
         reporter->removals = core->removals;
         reporter->ill_in_period |= core_incident_open(core);
 }
 
 void reporter_state(const Reporter *reporter, PublisherState *ret) {
         publisher_state(reporter->publisher, ret);
+        ret->left_out = reporter->left_out;
 }

@@ -40,6 +40,7 @@ static const struct {
         { "DescribeInstanceRefreshes", RIGHT_ASG_DESCRIBE_REFRESHES },
         { "UpdateContainerInstancesState", RIGHT_ECS_UPDATE_STATE },
         { "PutAttributes", RIGHT_ECS_PUT_ATTRIBUTES },
+        { "DeleteAttributes", RIGHT_ECS_DELETE_ATTRIBUTES },
         { "DetachInstances", RIGHT_ASG_DETACH },
         { "PutMetricData", RIGHT_CLOUDWATCH_PUT },
 };
@@ -119,7 +120,8 @@ static int state_body(const Target *target, JsonWriter *body) {
         return body->error;
 }
 
-static int attributes_body(const Target *target, JsonWriter *body) {
+/** @value NULL: to delete it */
+static int attribute_body(const Target *target, const char *value, JsonWriter *body) {
         char arn[640];
         int r;
 
@@ -131,13 +133,22 @@ static int attributes_body(const Target *target, JsonWriter *body) {
         json_begin_array(body, "attributes");
         json_begin_object(body, NULL);
         json_string(body, "name", ECS_ATTRIBUTE_ACTION);
-        json_string(body, "value", "observe");
+        if (value)
+                json_string(body, "value", value);
         json_string(body, "targetType", "container-instance");
         json_string(body, "targetId", arn);
         json_end_object(body);
         json_end_array(body);
         json_end_object(body);
         return body->error;
+}
+
+static int put_body(const Target *target, JsonWriter *body) {
+        return attribute_body(target, "observe", body);
+}
+
+static int delete_body(const Target *target, JsonWriter *body) {
+        return attribute_body(target, NULL, body);
 }
 
 static int detach_body(const Target *target, JsonWriter *body) {
@@ -155,7 +166,8 @@ static const struct {
         int (*body)(const Target *target, JsonWriter *body); /* -ENOENT: cannot be asked yet */
 } probes[] = {
         { AWS_ECS, "UpdateContainerInstancesState", state_body },
-        { AWS_ECS, "PutAttributes", attributes_body },
+        { AWS_ECS, "PutAttributes", put_body },
+        { AWS_ECS, "DeleteAttributes", delete_body },
         { AWS_AUTO_SCALING, "DetachInstances", detach_body },
 };
 

@@ -19,7 +19,7 @@ int prober_new(Prober **ret, Aws *aws, RightsChanged changed, void *userdata);
 Prober *prober_free(Prober *prober);
 DEFINE_CLEANUP(Prober, prober_free)
 
-/** prober_start() - probe UpdateContainerInstancesState, PutAttributes and DetachInstances; no-op while under way */
+/** prober_start() - probe UpdateContainerInstancesState, Put- and DeleteAttributes, DetachInstances; no-op while under way */
 int prober_start(Prober *prober, const Target *target);
 /** prober_note() - a call of @action has ended: learn from it. Unknown actions are ignored. */
 void prober_note(Prober *prober, const char *action, AwsOutcome outcome);

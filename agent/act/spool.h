@@ -22,7 +22,7 @@
 #include "agent/act/metrics.h"
 
 #define SPOOL_BYTES_MAX ((size_t) 8 * 1024 * 1024)
-#define SPOOL_LINE_MAX 1024
+#define SPOOL_LINE_MAX  1024
 
 /** A datum with its mount by name. The mount's index means nothing here. */
 typedef struct SpoolItem {

@@ -33,10 +33,15 @@ static bool confirm_holds(const BrakeInput *input, Mono *until) {
         return input->confirmations < 2;
 }
 
+/* Without the first nothing is published; without the second an attribute is left behind, emptied. */
+static bool right_is_needed(Right right) {
+        return right != RIGHT_CLOUDWATCH_PUT && right != RIGHT_ECS_DELETE_ATTRIBUTES;
+}
+
 static bool rights_holds(const BrakeInput *input, Mono *until) {
         (void) until;
-        for (unsigned i = 0; i < RIGHT_N; i++)
-                if (i != RIGHT_CLOUDWATCH_PUT && input->rights->granted[i] == GRANTED_NO)
+        for (Right right = 0; right < RIGHT_N; right++)
+                if (right_is_needed(right) && input->rights->granted[right] == GRANTED_NO)
                         return true;
         return false;
 }

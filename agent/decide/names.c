@@ -109,6 +109,7 @@ NAMES(right_to_string, Right, RIGHT_N,
         [RIGHT_ASG_DESCRIBE_REFRESHES] = "autoscaling:DescribeInstanceRefreshes",
         [RIGHT_ECS_UPDATE_STATE] = "ecs:UpdateContainerInstancesState",
         [RIGHT_ECS_PUT_ATTRIBUTES] = "ecs:PutAttributes",
+        [RIGHT_ECS_DELETE_ATTRIBUTES] = "ecs:DeleteAttributes",
         [RIGHT_ASG_DETACH] = "autoscaling:DetachInstances",
         [RIGHT_CLOUDWATCH_PUT] = "cloudwatch:PutMetricData")
 

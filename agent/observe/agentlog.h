@@ -17,12 +17,12 @@ typedef struct AgentLog AgentLog;
 /** What one line says. */
 typedef struct AgentLogLine {
         LogLine line;
-        Wall time;            /* its own time stamp; WALL_NEVER: none or unreadable */
-        Span delay;           /* reconnectDelay; 0: none */
-        bool info;            /* its level is info, debug or trace */
-        char host[256];       /* of an ACS URL: host name of the control plane; "" if it names none */
+        Wall time;      /* its own time stamp; WALL_NEVER: none or unreadable */
+        Span delay;     /* reconnectDelay; 0: none */
+        bool info;      /* its level is info, debug or trace */
+        char host[256]; /* of an ACS URL: host name of the control plane; "" if it names none */
         uint16_t port;
-        bool plain;           /* http:// instead of https:// */
+        bool plain; /* http:// instead of https:// */
 } AgentLogLine;
 
 /**

@@ -22,7 +22,7 @@
 #define DISKS_HUNG_EVERY SPAN_MIN(1) /* how often a hung mount is asked again */
 #define DISKS_LINE_MAX   16384 /* overlay mounts have lines of several KiB; longer ones are passed over */
 #define DISKS_READ_MAX                                                                                      \
-        (8 * 1024 * 1024) /* a mount table beyond this is not ours to read every few seconds */
+        ((off_t) 8 * 1024 * 1024) /* a mount table beyond this is not ours to read every few seconds */
 
 /* One more each for the file systems of / and of docker, if the settings do not name them. */
 #define DISKS_ENTRIES_MAX (DISK_MOUNTS_MAX + 2)

@@ -19,8 +19,8 @@ typedef struct DisksOptions {
         Span every;
 } DisksOptions;
 
-int disks_new(Disks **ret, sd_event *event, Helper *helper, const DisksOptions *options, SampleHandler handler,
-        void *userdata);
+int disks_new(Disks **ret, sd_event *event, Helper *helper, const DisksOptions *options,
+        SampleHandler handler, void *userdata);
 Disks *disks_free(Disks *disks);
 DEFINE_CLEANUP(Disks, disks_free)
 

@@ -9,7 +9,7 @@
 typedef struct Docker Docker;
 
 /** docker_new() - @socket: path with file_root() applied, copied; asks at once and then every @every */
-int docker_new(Docker **ret, sd_event *event, Http *http, const char *socket, Span every, SampleHandler handler,
-        void *userdata);
+int docker_new(Docker **ret, sd_event *event, Http *http, const char *socket, Span every,
+        SampleHandler handler, void *userdata);
 Docker *docker_free(Docker *docker);
 DEFINE_CLEANUP(Docker, docker_free)

@@ -22,7 +22,8 @@ Introspection *introspection_free(Introspection *introspection);
 DEFINE_CLEANUP(Introspection, introspection_free)
 
 /* Of the last registered answer, "" before it; lent until the loop next runs. */
-const char *introspection_cluster(const Introspection *introspection); /* short name, also when it was given as an ARN */
+const char *introspection_cluster(
+        const Introspection *introspection); /* short name, also when it was given as an ARN */
 const char *introspection_arn(const Introspection *introspection);
 const char *introspection_version(const Introspection *introspection); /* "1.105.1" */
 
@@ -36,7 +37,8 @@ void introspection_soon(Introspection *introspection);
  * @cluster, @arn, @version: buffers of INTROSPECTION_TEXT_MAX bytes; what does not fit is refused
  * Return: 0; -EBADMSG if it is not that (AvailableCommands for instance). @registered is false with a null or empty ARN.
  */
-int introspection_read_metadata(const char *body, size_t n, char *cluster, char *arn, char *version, bool *registered);
+int introspection_read_metadata(
+        const char *body, size_t n, char *cluster, char *arn, char *version, bool *registered);
 
 /** Tasks whose states differ, and since when; more than fit are not watched. All zero to begin with. */
 #define INTROSPECTION_DIFFERING_MAX 256

@@ -14,7 +14,8 @@
 typedef struct Memory Memory;
 
 /** memory_new() - look at once, every @every, and when the trigger fires (at most once in 2 s); @root as in disks.h */
-int memory_new(Memory **ret, sd_event *event, const char *root, Span every, SampleHandler handler, void *userdata);
+int memory_new(
+        Memory **ret, sd_event *event, const char *root, Span every, SampleHandler handler, void *userdata);
 Memory *memory_free(Memory *memory);
 DEFINE_CLEANUP(Memory, memory_free)
 

@@ -16,12 +16,13 @@ typedef struct Identity {
         char instance_id[64];
         char region[64];
         char zone[64];
-        char domain[128];       /* services/domain: "amazonaws.com" */
+        char domain[128]; /* services/domain: "amazonaws.com" */
         char instance_type[64];
-        bool whole;             /* instance_id, region and domain are known */
+        bool whole; /* instance_id, region and domain are known */
 } Identity;
 
-int metadata_new(Metadata **ret, sd_event *event, Imds *imds, Span every, SampleHandler handler, void *userdata);
+int metadata_new(
+        Metadata **ret, sd_event *event, Imds *imds, Span every, SampleHandler handler, void *userdata);
 Metadata *metadata_free(Metadata *metadata);
 DEFINE_CLEANUP(Metadata, metadata_free)
 

@@ -129,7 +129,8 @@ static int make_host_witnesses(
         if (r >= 0 && on(observer, WITNESS_DISKS))
                 r = disks_new(&observer->disks, event, helper, &disks, on_witness, observer);
         if (r >= 0 && on(observer, WITNESS_MEMORY))
-                r = memory_new(&observer->memory, event, options->root, options->every, on_witness, observer);
+                r = memory_new(
+                        &observer->memory, event, options->root, options->every, on_witness, observer);
         return r;
 }
 

@@ -30,7 +30,7 @@
 #define UNITS_PROPERTIES   "org.freedesktop.DBus.Properties"
 #define UNITS_BUS          "unix:path=/run/dbus/system_bus_socket"
 
-#define UNITS_ANSWER_USEC   (10 * 1000 * 1000) /* a method call is given up after that */
+#define UNITS_ANSWER_USEC   UINT64_C(10000000) /* a method call is given up after that */
 #define UNITS_SAMPLE_EVERY  SPAN_SEC(30)
 #define UNITS_JOURNAL_TRIES 3 /* the record may come later than the signal, or never */
 #define UNITS_SLOTS_MAX     16

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* One element of containerInstances, from the bytes on: ecs_read_confirmation() and ecs_read_mark(). */
+/* One element of containerInstances, from the bytes on: ecs_read_confirmation() and ecs_read_mark(); and the answer that
+ * tells our ARN: ecs_read_found(). */
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
         _cleanup_(json_freep) cJSON *json = NULL;
         Confirmation confirmation = { .outcome = OUTCOME_LOST };
+        Target target = {};
         Wall since = WALL_NEVER;
         bool marked;
         int r;
@@ -26,6 +28,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
                 abort();
         if (r >= 0 && (confirmation.outcome != OUTCOME_OK || confirmation.marked != marked ||
                               (unsigned) confirmation.status >= CONTROL_STATUS_N))
+                abort();
+        if (ecs_read_found(json, &target) < 0 && *target.arn)
                 abort();
         return 0;
 }

@@ -74,13 +74,13 @@ class Monkey:
         self.kills = 0
         self.points = {}        # how often each has been killed at
         self.starts = []        # times of the daemon's starts in this incident
-        self.connected = None   # when ECS called the agent connected again
+        self.connected = None   # since when ECS calls the agent connected; None: it does not
         world, told = rig.fake.world, rig.control.on_connected
 
         def tell(arn, connected):
             told(arn, connected)
-            if connected and arn == rig.own.arn:
-                self.connected = time.time()
+            if arn == rig.own.arn:
+                self.connected = time.time() if connected else None
 
         rig.control.on_connected = tell
         with world.live() as state:
@@ -200,7 +200,6 @@ class Monkey:
         self.start()
         time.sleep(self.random.uniform(0, 0.5))
         rig.drop_link()
-        self.connected = None
 
     def wait_linked(self):
         ends = time.monotonic() + PATIENCE

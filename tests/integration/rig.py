@@ -221,7 +221,7 @@ class Rig:
             str(HERE / "fake_ecs_agent.py"), "--root", str(self.root), "--control-url", self.control.url,
             "--introspection-port", str(self.introspection_port), "--arn", self.own.arn, "--cluster", self.own.cluster,
             "--time-scale", str(options["time_scale"]), "--backoff-scale", str(options["backoff_scale"]),
-            *options["agent"], *more])
+            *(options["agent"] or ()), *more])
         self.stack.callback(self.agent.stop)
         return self.agent
 

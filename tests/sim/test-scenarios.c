@@ -139,6 +139,37 @@ static void test_an_instance_that_was_never_registered_is_left_alone(void) {
         EXPECT_EQ(world.confirms, 0);
 }
 
+static void ask_for_removal_of_the_unregistered(World *world) {
+        world_init(world);
+        world->policy.act_if_never_registered = true;
+        world->status = CONTROL_MISSING;
+        world_kill(world);
+        core_init(&world->core, &world->policy, 1, world->now);
+}
+
+static void test_an_instance_that_was_never_registered_is_removed_if_the_settings_say_so(void) {
+        World world;
+
+        ask_for_removal_of_the_unregistered(&world);
+        world_run(&world, SPAN_HOUR(2));
+        EXPECT_EQ(world.core.record.cause, CAUSE_NEVER_REGISTERED);
+        EXPECT_EQ(world.repairs, 0);
+        EXPECT_EQ(world.detaches, 1);
+        EXPECT_EQ(world.core.stage, STAGE_REMOVED);
+        EXPECT(!world.in_group);
+}
+
+static void test_an_instance_that_ecs_knows_to_be_connected_is_not_unregistered(void) {
+        World world;
+
+        ask_for_removal_of_the_unregistered(&world);
+        world.status = CONTROL_ACTIVE;
+        world.ecs_lags = true;
+        world_run(&world, SPAN_HOUR(2));
+        expect_nothing_done(&world);
+        EXPECT(world.confirms > 0);
+}
+
 /* --- repair ------------------------------------------------------------------------------------------------------ */
 
 static void test_a_repair_that_helps_ends_the_incident(void) {
@@ -601,6 +632,22 @@ static void test_each_brake_holds_and_says_so(void) {
         }
 }
 
+static void test_a_missing_right_that_acting_does_not_need_holds_nothing(void) {
+        static const Right rights[] = { RIGHT_CLOUDWATCH_PUT, RIGHT_ECS_DELETE_ATTRIBUTES };
+
+        for (unsigned i = 0; i < sizeof(rights) / sizeof(rights[0]); i++) {
+                Event event = { .type = EVENT_RIGHTS };
+                World world;
+
+                world_init(&world);
+                event.rights.granted[rights[i]] = GRANTED_NO;
+                world_event(&world, &event);
+                world_cut(&world);
+                world_run(&world, SPAN_HOUR(2));
+                expect_removed_once(&world);
+        }
+}
+
 static void test_a_share_hold_settles_before_anything_is_done(void) {
         World world;
         Mono over;
@@ -901,6 +948,8 @@ static void test_a_crash_during_which_the_agent_reconnects_leaves_no_drain(void)
 TEST_MAIN(TEST(test_each_loss_ends_in_one_drain_and_one_detach),
         TEST(test_an_instance_that_does_not_come_back_after_a_reboot_is_removed),
         TEST(test_an_instance_that_was_never_registered_is_left_alone),
+        TEST(test_an_instance_that_was_never_registered_is_removed_if_the_settings_say_so),
+        TEST(test_an_instance_that_ecs_knows_to_be_connected_is_not_unregistered),
         TEST(test_a_repair_that_helps_ends_the_incident),
         TEST(test_a_repair_is_not_made_while_the_agent_retries),
         TEST(test_a_repair_is_not_repeated_within_the_hour),
@@ -914,6 +963,7 @@ TEST_MAIN(TEST(test_each_loss_ends_in_one_drain_and_one_detach),
         TEST(test_a_silence_that_ecs_contradicts_is_blindness),
         TEST(test_what_somebody_meant_is_never_acted_on),
         TEST(test_an_update_is_not_acted_on_for_15_minutes), TEST(test_each_brake_holds_and_says_so),
+        TEST(test_a_missing_right_that_acting_does_not_need_holds_nothing),
         TEST(test_a_share_hold_settles_before_anything_is_done),
         TEST(test_a_sick_count_that_still_moves_holds), TEST(test_a_boot_is_given_its_grace),
         TEST(test_the_path_brake_does_not_hold_for_a_dead_agent),

@@ -131,6 +131,11 @@ AwsCall *aws_call_free(AwsCall *call) {
         return NULL;
 }
 
+sd_event *aws_event(const Aws *aws) {
+        (void) aws;
+        return fake_event;
+}
+
 Wall aws_wall(const Aws *aws, Wall local) {
         (void) aws;
         return wall_add(local, fake_offset);

@@ -147,7 +147,7 @@ static void test_detach_tells_refused_from_lost(void) {
                 { AWS_UNAVAILABLE, true, OUTCOME_UNAVAILABLE },
                 { AWS_CONTENTION, false, OUTCOME_CONTENTION },
                 { AWS_THROTTLED, false, OUTCOME_THROTTLED },
-                { AWS_GARBLED, false, OUTCOME_OK },
+                { AWS_GARBLED, false, OUTCOME_LOST },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {

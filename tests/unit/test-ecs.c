@@ -25,7 +25,11 @@ static const Target target = {
 /* 2026-06-30T10:11:12Z */
 #define TIME ((Wall){ SPAN_SEC(1782814272) })
 
+static const Target unregistered = { .cluster = "prod", .instance_id = "i-0123456789abcdef0" };
+
 static bool ended;
+static char arn_is[256];
+static EcsSteps steps_are;
 static Outcome outcome_is;
 static Confirmation confirmation_is;
 static EcsCall *running;
@@ -36,6 +40,8 @@ static void on_done(Outcome outcome, const AwsAnswer *answer, void *userdata) {
         EXPECT(!ended);
         ended = true;
         outcome_is = outcome;
+        (void) snprintf(arn_is, sizeof(arn_is), "%s", ecs_call_arn(running));
+        steps_are = ecs_call_steps(running);
         running = ecs_call_free(running); /* a callback may free its own call */
 }
 
@@ -76,7 +82,7 @@ static void test_outcome_of_reads_and_changes(void) {
                 { AWS_BAD_KEYS, true, OUTCOME_KEYS, OUTCOME_KEYS },
                 { AWS_NO_KEYS, false, OUTCOME_KEYS, OUTCOME_KEYS },
                 { AWS_REFUSED, true, OUTCOME_REFUSED, OUTCOME_REFUSED },
-                { AWS_GARBLED, true, OUTCOME_BLIND, OUTCOME_OK },
+                { AWS_GARBLED, true, OUTCOME_BLIND, OUTCOME_LOST },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
@@ -186,6 +192,109 @@ static void test_confirm_hands_back_what_sending_said(void) {
         fake_end();
 }
 
+/* -- confirming what never registered -------------------------------------------------------------------- */
+
+#define FOUND(arns) "{\"containerInstanceArns\":[" arns "]}"
+
+static void confirm_unregistered(const FakeAnswer *script) {
+        begin(script);
+        fake_server_time = TIME;
+        finish(ecs_confirm(NULL, &unregistered, on_confirmed, &ended, &running));
+}
+
+static void test_confirm_without_an_arn_asks_by_the_instance(void) {
+        confirm_unregistered((const FakeAnswer[]){ { "ListContainerInstances", FOUND("") }, {} });
+        EXPECT_EQ(confirmation_is.outcome, OUTCOME_OK);
+        EXPECT(!confirmation_is.connected);
+        EXPECT_EQ(confirmation_is.status, CONTROL_MISSING);
+        EXPECT_EQ(confirmation_is.server_time.usec, TIME.usec);
+        EXPECT_STR(arn_is, "");
+        EXPECT_EQ(fake_n_asked, 1);
+        EXPECT_STR(fake_body("ListContainerInstances", 0),
+                "{\"cluster\":\"prod\",\"filter\":\"ec2InstanceId=='i-0123456789abcdef0'\"}");
+        EXPECT_EQ(steps_are.n, 1);
+        EXPECT_STR(steps_are.at[0].action, "ListContainerInstances");
+}
+
+static void test_confirm_describes_what_it_finds_and_hands_it_back(void) {
+        confirm_unregistered((const FakeAnswer[]){ { "ListContainerInstances", FOUND("\"" ARN "\"") },
+                { "DescribeContainerInstances", INSTANCE("\"agentConnected\":true,\"status\":\"ACTIVE\"") },
+                {} });
+        EXPECT_EQ(confirmation_is.outcome, OUTCOME_OK);
+        EXPECT(confirmation_is.connected);
+        EXPECT_EQ(confirmation_is.status, CONTROL_ACTIVE);
+        EXPECT_STR(arn_is, ARN);
+        EXPECT_STR(fake_body("DescribeContainerInstances", 0),
+                "{\"cluster\":\"prod\",\"containerInstances\":[\"" ARN "\"]}");
+        EXPECT_EQ(steps_are.n, 2);
+        EXPECT_STR(steps_are.at[1].action, "DescribeContainerInstances");
+        EXPECT_EQ(steps_are.at[1].outcome, AWS_OK);
+}
+
+static void test_confirm_that_finds_no_single_instance_is_blind(void) {
+        static const char *const texts[] = {
+                "{}",
+                "[]",
+                FOUND("7"),
+                FOUND("\"\""),
+                FOUND("\"" ARN "\",\"" ARN "\""), /* registered twice: which of them is us? */
+                "{\"containerInstanceArns\":[],\"nextToken\":\"more\"}",
+                "{\"containerInstanceArns\":{}}",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
+                confirm_unregistered((const FakeAnswer[]){ { "ListContainerInstances", texts[i] }, {} });
+                EXPECT_EQ(confirmation_is.outcome, OUTCOME_BLIND);
+                EXPECT_STR(arn_is, "");
+        }
+}
+
+static void test_an_arn_that_is_too_long_is_not_found(void) {
+        static char text[512];
+
+        (void) snprintf(text, sizeof(text), FOUND("\"%0256d\""), 0);
+        confirm_unregistered((const FakeAnswer[]){ { "ListContainerInstances", text }, {} });
+        EXPECT_EQ(confirmation_is.outcome, OUTCOME_BLIND);
+}
+
+static void test_confirm_without_an_arn_tells_why_it_was_not_answered(void) {
+        confirm_unregistered(
+                (const FakeAnswer[]){ { "ListContainerInstances", .outcome = AWS_DENIED }, {} });
+        EXPECT_EQ(outcome_is, OUTCOME_DENIED);
+        EXPECT_EQ(steps_are.at[0].outcome, AWS_DENIED);
+        confirm_unregistered(
+                (const FakeAnswer[]){ { "ListContainerInstances", .outcome = AWS_GARBLED }, {} });
+        EXPECT_EQ(outcome_is, OUTCOME_BLIND);
+        confirm_unregistered((const FakeAnswer[]){ { "ListContainerInstances", FOUND("\"" ARN "\"") },
+                { "DescribeContainerInstances", .outcome = AWS_THROTTLED }, {} });
+        EXPECT_EQ(outcome_is, OUTCOME_THROTTLED);
+        EXPECT(!confirmation_is.connected);
+
+        begin((const FakeAnswer[]){ { "ListContainerInstances", FOUND("\"" ARN "\"") }, {} });
+        fake_refuse = -ENOMEM;
+        fake_refuse_after = 1;
+        finish(ecs_confirm(NULL, &unregistered, on_confirmed, &ended, &running));
+        EXPECT_EQ(outcome_is, OUTCOME_UNAVAILABLE);
+}
+
+static void test_confirm_asks_nothing_without_a_cluster_or_with_a_strange_id(void) {
+        static const char *const ids[] = { "", "i-", "i-0'", "i-0 or agentConnected==true", "mi-0",
+                "I-0123" };
+        Target strange = unregistered;
+
+        begin(NULL);
+        for (size_t i = 0; i < ELEMENTSOF(ids); i++) {
+                (void) snprintf(strange.instance_id, sizeof(strange.instance_id), "%s", ids[i]);
+                EXPECT_EQ(ecs_confirm(NULL, &strange, on_confirmed, &ended, &running), -EINVAL);
+        }
+        strange = unregistered;
+        strange.cluster[0] = '\0';
+        EXPECT_EQ(ecs_confirm(NULL, &strange, on_confirmed, &ended, &running), -EINVAL);
+        EXPECT(!running);
+        EXPECT_EQ(fake_n_asked, 0);
+        fake_end();
+}
+
 /* -- the mark ------------------------------------------------------------------------------------------- */
 
 static void test_mark_is_read_with_its_time(void) {
@@ -240,6 +349,21 @@ static void test_describe_takes_a_hold_away(void) {
         EXPECT_STR(fake_body("DeleteAttributes", 0),
                 "{\"cluster\":\"prod\",\"attributes\":[{\"name\":\"ecs-health-agent.hold\","
                 "\"targetType\":\"container-instance\",\"targetId\":\"" ARN "\"}]}");
+}
+
+static void test_describe_empties_a_hold_that_it_may_not_delete(void) {
+        begin((const FakeAnswer[]){ { "PutAttributes", "{}" }, { "DeleteAttributes", .outcome = AWS_DENIED },
+                { "PutAttributes", "{}" }, {} });
+        finish(ecs_describe(NULL, &target, "detach", "", on_done, &ended, &running));
+        EXPECT_EQ(outcome_is, OUTCOME_OK);
+        EXPECT_STR(fake_body("PutAttributes", 1),
+                "{\"cluster\":\"prod\",\"attributes\":[{\"name\":\"ecs-health-agent.hold\",\"value\":"
+                "\"none\","
+                "\"targetType\":\"container-instance\",\"targetId\":\"" ARN "\"}]}");
+        EXPECT_EQ(steps_are.n, 3);
+        EXPECT_STR(steps_are.at[1].action, "DeleteAttributes");
+        EXPECT_EQ(steps_are.at[1].outcome, AWS_DENIED);
+        EXPECT_EQ(steps_are.at[2].outcome, AWS_OK);
 }
 
 static void test_describe_stops_at_what_is_refused(void) {
@@ -332,6 +456,26 @@ static void test_drain_that_cannot_be_sent_has_not_happened(void) {
         EXPECT_EQ(outcome_is, OUTCOME_UNAVAILABLE);
 }
 
+static void test_what_never_registered_has_nothing_to_drain(void) {
+        for (int i = 0; i < 4; i++) {
+                begin(NULL);
+                finish(i < 2 ? ecs_drain(NULL, &unregistered, i == 0, TIME, on_done, &ended, &running)
+                             : ecs_undrain(NULL, &unregistered, on_done, &ended, &running));
+                EXPECT_EQ(outcome_is, OUTCOME_OK);
+                EXPECT_EQ(fake_n_asked, 0);
+                EXPECT_EQ(steps_are.n, 0);
+        }
+}
+
+static void test_what_has_nothing_to_drain_says_nothing_after_it_was_freed(void) {
+        begin(NULL);
+        EXPECT_EQ(ecs_undrain(NULL, &unregistered, on_done, &ended, &running), 0);
+        running = ecs_call_free(running);
+        fake_run(&ended);
+        EXPECT(!ended);
+        fake_end();
+}
+
 /* -- undoing it ----------------------------------------------------------------------------------------- */
 
 static void undrain(const FakeAnswer *script) {
@@ -418,21 +562,76 @@ static void test_undrain_is_not_done_before_the_mark_is_gone(void) {
         EXPECT_EQ(outcome_is, OUTCOME_THROTTLED);
 }
 
+static void test_undrain_empties_a_mark_that_it_may_not_delete(void) {
+        Wall since = WALL_NEVER;
+        cJSON *json = NULL;
+
+        undrain((const FakeAnswer[]){
+                { "DescribeContainerInstances",
+                        INSTANCE("\"agentConnected\":true,\"status\":\"DRAINING\"," MARKED) },
+                { "UpdateContainerInstancesState", INSTANCE("\"status\":\"ACTIVE\"") },
+                { "DeleteAttributes", .outcome = AWS_DENIED }, { "PutAttributes", "{}" }, {} });
+        EXPECT_EQ(outcome_is, OUTCOME_OK);
+        EXPECT_EQ(steps_are.n, 4);
+        EXPECT_EQ(steps_are.at[2].outcome, AWS_DENIED);
+        /* What it writes is no mark any more. */
+        EXPECT_EQ(json_parse(
+                          fake_body("PutAttributes", 0), strlen(fake_body("PutAttributes", 0)), NULL, &json),
+                0);
+        EXPECT(strstr(fake_body("PutAttributes", 0), "\"name\":\"ecs-health-agent.incident\""));
+        EXPECT(!ecs_read_mark(json, &since));
+        cJSON_Delete(json);
+}
+
+static void test_undrain_is_done_when_nobody_may_touch_the_mark(void) {
+        static const FakeAnswer active = { "DescribeContainerInstances",
+                INSTANCE("\"agentConnected\":false,\"status\":\"ACTIVE\"," MARKED) };
+        static const FakeAnswer denied = { "DeleteAttributes", .outcome = AWS_DENIED };
+
+        undrain((const FakeAnswer[]){ active, denied, { "PutAttributes", .outcome = AWS_DENIED }, {} });
+        EXPECT_EQ(outcome_is, OUTCOME_OK);
+        EXPECT_EQ(steps_are.at[2].outcome, AWS_DENIED);
+        undrain((const FakeAnswer[]){ active, denied, { "PutAttributes", .outcome = AWS_THROTTLED }, {} });
+        EXPECT_EQ(outcome_is, OUTCOME_THROTTLED);
+        undrain((const FakeAnswer[]){ active, denied, { "PutAttributes", .outcome = AWS_UNAVAILABLE }, {} });
+        EXPECT_EQ(outcome_is, OUTCOME_LOST);
+}
+
+static void test_undrain_is_not_done_while_the_drain_may_not_be_undone(void) {
+        undrain((const FakeAnswer[]){
+                { "DescribeContainerInstances",
+                        INSTANCE("\"agentConnected\":true,\"status\":\"DRAINING\"," MARKED) },
+                { "UpdateContainerInstancesState", .outcome = AWS_DENIED }, {} });
+        EXPECT_EQ(outcome_is, OUTCOME_DENIED);
+}
+
 TEST_MAIN(TEST(test_outcome_of_reads_and_changes), TEST(test_confirm_reads_what_ecs_says),
         TEST(test_confirm_is_blind_when_it_cannot_make_sense_of_the_answer),
         TEST(test_confirm_tells_why_it_was_not_answered), TEST(test_confirm_says_nothing_after_it_was_freed),
-        TEST(test_confirm_hands_back_what_sending_said), TEST(test_mark_is_read_with_its_time),
-        TEST(test_describe_sets_action_and_hold_in_one_call), TEST(test_describe_takes_a_hold_away),
+        TEST(test_confirm_hands_back_what_sending_said),
+        TEST(test_confirm_without_an_arn_asks_by_the_instance),
+        TEST(test_confirm_describes_what_it_finds_and_hands_it_back),
+        TEST(test_confirm_that_finds_no_single_instance_is_blind),
+        TEST(test_an_arn_that_is_too_long_is_not_found),
+        TEST(test_confirm_without_an_arn_tells_why_it_was_not_answered),
+        TEST(test_confirm_asks_nothing_without_a_cluster_or_with_a_strange_id),
+        TEST(test_mark_is_read_with_its_time), TEST(test_describe_sets_action_and_hold_in_one_call),
+        TEST(test_describe_takes_a_hold_away), TEST(test_describe_empties_a_hold_that_it_may_not_delete),
         TEST(test_describe_stops_at_what_is_refused), TEST(test_drain_marks_and_then_drains_once),
         TEST(test_mark_holds_only_what_ecs_takes), TEST(test_drain_only_marks_when_told_so),
         TEST(test_drain_does_not_drain_what_it_could_not_mark),
         TEST(test_drain_whose_answer_is_lost_may_have_happened),
         TEST(test_drain_that_ecs_lists_as_a_failure_is_refused),
         TEST(test_drain_that_cannot_be_sent_has_not_happened),
+        TEST(test_what_never_registered_has_nothing_to_drain),
+        TEST(test_what_has_nothing_to_drain_says_nothing_after_it_was_freed),
         TEST(test_undrain_undoes_our_own_drain_and_then_the_mark),
         TEST(test_undrain_leaves_a_foreign_drain_alone),
         TEST(test_undrain_takes_a_mark_without_a_drain_away),
         TEST(test_undrain_has_nothing_to_do_where_nothing_is_left),
         TEST(test_undrain_changes_nothing_that_it_cannot_read),
         TEST(test_undrain_keeps_the_mark_while_the_drain_stands),
-        TEST(test_undrain_is_not_done_before_the_mark_is_gone))
+        TEST(test_undrain_is_not_done_before_the_mark_is_gone),
+        TEST(test_undrain_empties_a_mark_that_it_may_not_delete),
+        TEST(test_undrain_is_done_when_nobody_may_touch_the_mark),
+        TEST(test_undrain_is_not_done_while_the_drain_may_not_be_undone))

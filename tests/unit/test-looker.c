@@ -32,6 +32,7 @@ typedef struct Host {
 typedef struct World {
         unsigned registered, n;
         Host hosts[110];
+        const char *found;     /* NULL: our ARN is known; else what ECS lists for our EC2 id */
         const char *token;     /* of the list */
         const char *lifecycle; /* metadata service; NULL: InService; "": 404 */
         bool spot;
@@ -77,8 +78,14 @@ static const char *time_ago(Span ago) {
         return format_rfc3339(text, wall_add(clock_read().wall, -ago));
 }
 
+/** Whether ECS knows anything of host @i. */
+static bool is_registered(const World *world, unsigned i) {
+        return i > 0 || !world->found || *world->found;
+}
+
 static void script_ecs(const World *world) {
         char *text = text_new();
+        unsigned n = 0;
 
         text_append(text,
                 "{\"clusters\":[{\"clusterName\":\"prod\",\"registeredContainerInstancesCount\":%u,"
@@ -86,25 +93,32 @@ static void script_ecs(const World *world) {
                 world->registered, world->cluster_tags ? world->cluster_tags : "");
         script_add("DescribeClusters", text);
 
+        if (world->found) {
+                text = text_new();
+                text_append(text, "{\"containerInstanceArns\":[%s]}", world->found);
+                script_add("ListContainerInstances", text);
+        }
         text = text_new();
         text_append(text, "{\"containerInstanceArns\":[");
-        for (unsigned i = 0, n = 0; i < world->n; i++)
-                if (!world->hosts[i].unlisted)
+        for (unsigned i = 0; i < world->n; i++)
+                if (!world->hosts[i].unlisted && is_registered(world, i))
                         text_append(text, "%s\"" ARN_PREFIX "prod/%x\"", n++ > 0 ? "," : "", i);
         text_append(text, "]%s%s%s}", world->token ? ",\"nextToken\":\"" : "",
                 world->token ? world->token : "", world->token ? "\"" : "");
         script_add("ListContainerInstances", text);
+        if (n == 0 && !is_registered(world, 0))
+                return; /* nobody to ask about */
 
         text = text_new();
         text_append(text, "{\"containerInstances\":[");
-        for (unsigned i = 0; i < world->n && i < (world->token ? 1 : 100); i++) {
+        for (unsigned i = !is_registered(world, 0); i < world->n && i < (world->token ? 1 : 100); i++) {
                 const Host *host = &world->hosts[i];
 
                 text_append(text,
                         "%s{\"containerInstanceArn\":\"" ARN_PREFIX "prod/%x\",\"ec2InstanceId\":\"%s\","
                         "\"status\":\"%s\",\"agentConnected\":%s,\"attributes\":[",
-                        i > 0 ? "," : "", i, host_ec2(world, i), host->status ? host->status : "ACTIVE",
-                        host->connected ? "true" : "false");
+                        i > !is_registered(world, 0) ? "," : "", i, host_ec2(world, i),
+                        host->status ? host->status : "ACTIVE", host->connected ? "true" : "false");
                 if (host->marked > 0)
                         text_append(text,
                                 "{\"name\":\"ecs-health-agent.incident\",\"value\":\"removing%s%s\"}",
@@ -217,6 +231,7 @@ end:
 static Looker *looker;
 static bool ended, with_answer;
 static Look look_is;
+static char arn_is[256];
 
 static void on_look(const Look *look, const AwsAnswer *answer, void *userdata) {
         EXPECT(userdata == &ended);
@@ -224,6 +239,7 @@ static void on_look(const Look *look, const AwsAnswer *answer, void *userdata) {
         ended = true;
         with_answer = answer != NULL;
         look_is = *look;
+        (void) snprintf(arn_is, sizeof(arn_is), "%s", looker_arn(looker));
         looker = looker_free(looker); /* a callback may free its own object */
 }
 
@@ -521,26 +537,98 @@ static void test_a_host_that_ecs_does_not_know(void) {
         EXPECT_EQ(look_is.cluster.sick, 0);
 }
 
-static void test_a_host_that_never_registered_can_look(void) {
-        World world = { .registered = 40, .n = 0 };
+/** A look of a host that does not know its ARN. */
+static void look_unregistered(const World *world, Reach reach) {
         Target unknown = target;
 
         unknown.arn[0] = '\0';
-        script_world(&world, REACH_WHOLE);
-        script[4] = (FakeAnswer){ "DescribeAutoScalingInstances",
-                "<R><DescribeAutoScalingInstancesResult><AutoScalingInstances><member><InstanceId>i-0</"
-                "InstanceId>"
-                "<AutoScalingGroupName>web</AutoScalingGroupName><LifecycleState>InService</"
-                "LifecycleState></member>"
-                "</AutoScalingInstances></DescribeAutoScalingInstancesResult></R>" };
-        for (unsigned i = 5; i < n_script; i++)
-                script[i] = script[i + 1];
+        script_world(world, reach);
         look_with(&unknown);
+}
+
+static void test_a_host_that_never_registered_is_sick_beside_those_that_ecs_counts(void) {
+        World world = { .registered = 40, .n = 1, .found = "" };
+
+        look_unregistered(&world, REACH_WHOLE);
         EXPECT_EQ(look_is.outcome, OUTCOME_OK);
-        EXPECT(look_is.own.outcome != OUTCOME_OK);
-        EXPECT_EQ(look_is.cluster.sick, 0);
+        EXPECT_EQ(look_is.own.outcome, OUTCOME_OK);
+        EXPECT_EQ(look_is.own.status, CONTROL_MISSING);
+        EXPECT(!look_is.own.connected);
+        EXPECT_EQ(look_is.cluster.sick, 1);
+        EXPECT_EQ(look_is.cluster.members, 41);
+        EXPECT_EQ(look_is.group.sick, 1);
+        EXPECT_EQ(look_is.group.members, 20);
         EXPECT_EQ(look_is.connected_peers, 40);
+        EXPECT_STR(arn_is, "");
         EXPECT_EQ(fake_count("DescribeContainerInstances"), 0);
+        EXPECT_EQ(calls_of(AWS_ECS), 3);
+        EXPECT_STR(fake_body("ListContainerInstances", 0),
+                "{\"cluster\":\"prod\",\"filter\":\"ec2InstanceId=='i-0'\"}");
+        EXPECT_STR(fake_body("ListContainerInstances", 1),
+                "{\"cluster\":\"prod\",\"filter\":\"agentConnected==false\",\"maxResults\":100}");
+}
+
+static void test_a_host_that_never_registered_is_stopped_by_sick_peers(void) {
+        World world = { .registered = 10, .n = 3, .found = "" };
+
+        look_unregistered(&world, REACH_MEMBERS); /* two peers and ourselves, of eleven */
+        EXPECT(look_is.share_decided);
+        EXPECT_EQ(look_is.cluster.sick, 3);
+        EXPECT_EQ(look_is.cluster.members, 11);
+        EXPECT_EQ(calls_of(AWS_ECS), 4);
+}
+
+static void test_a_look_finds_us_where_our_arn_is_not_known(void) {
+        static const char found[] = "\"" ARN_PREFIX "prod/0\"";
+        World sick = { .registered = 40, .n = 1, .found = found };
+        World well = { .registered = 40,
+                .n = 1,
+                .found = found,
+                .hosts = { { .connected = true, .unlisted = true } } };
+
+        look_unregistered(&sick, REACH_WHOLE);
+        EXPECT_EQ(look_is.outcome, OUTCOME_OK);
+        EXPECT_EQ(look_is.own.status, CONTROL_ACTIVE);
+        EXPECT(!look_is.own.connected);
+        EXPECT_EQ(look_is.cluster.sick, 1);
+        EXPECT_EQ(look_is.cluster.members, 40);
+        EXPECT_STR(arn_is, ARN_PREFIX "prod/0");
+
+        look_unregistered(&well, REACH_WHOLE);
+        EXPECT(look_is.own.connected);
+        EXPECT_EQ(look_is.connected_peers, 39);
+        EXPECT_STR(arn_is, ARN_PREFIX "prod/0");
+}
+
+static void test_a_look_that_finds_no_single_instance_is_blind(void) {
+        static const char *const found[] = { "7", "\"\"", "\"a\",\"b\"" };
+
+        for (size_t i = 0; i < ELEMENTSOF(found); i++) {
+                World world = { .registered = 40, .n = 1, .found = found[i] };
+
+                script_world(&world, REACH_PAGE);
+                script[4] = (FakeAnswer){}; /* without what comes after */
+                look_with(&(Target){ .cluster = "prod", .instance_id = "i-0" });
+                EXPECT_EQ(look_is.outcome, OUTCOME_BLIND);
+                EXPECT_STR(look_is.action, "ListContainerInstances");
+                EXPECT(look_is.own.outcome != OUTCOME_OK);
+        }
+}
+
+static void test_a_group_that_its_cluster_does_not_hold_never_registered_as_a_whole(void) {
+        /* It wants 20; the cluster holds 12; we are one of the other 8. */
+        World world = { .registered = 12, .n = 1, .found = "" };
+
+        look_unregistered(&world, REACH_WHOLE);
+        EXPECT_EQ(look_is.outcome, OUTCOME_OK);
+        EXPECT_EQ(look_is.group.sick, 8);
+        EXPECT_EQ(look_is.group.members, 20);
+        EXPECT(brake_share_holds(&look_is, policy.max_sick));
+
+        world.desired = 13;
+        look_unregistered(&world, REACH_WHOLE);
+        EXPECT_EQ(look_is.group.sick, 1);
+        EXPECT(!brake_share_holds(&look_is, policy.max_sick));
 }
 
 /* -- the group ------------------------------------------------------------------------------------------ */
@@ -979,7 +1067,12 @@ TEST_MAIN(TEST(test_look_at_a_lone_sick_host_is_clear), TEST(test_look_asks_for_
         TEST(test_orphans_and_ghosts_count_neither_way), TEST(test_only_what_ecs_counts_counts),
         TEST(test_group_and_zone_count_their_own), TEST(test_populations_are_never_smaller_than_their_sick),
         TEST(test_a_full_page_takes_two_batches), TEST(test_a_full_page_without_ourselves_counts_whole),
-        TEST(test_a_host_that_ecs_does_not_know), TEST(test_a_host_that_never_registered_can_look),
+        TEST(test_a_host_that_ecs_does_not_know),
+        TEST(test_a_host_that_never_registered_is_sick_beside_those_that_ecs_counts),
+        TEST(test_a_host_that_never_registered_is_stopped_by_sick_peers),
+        TEST(test_a_look_finds_us_where_our_arn_is_not_known),
+        TEST(test_a_look_that_finds_no_single_instance_is_blind),
+        TEST(test_a_group_that_its_cluster_does_not_hold_never_registered_as_a_whole),
         TEST(test_group_state_is_read), TEST(test_tags_switch_off),
         TEST(test_a_weighted_group_is_taken_for_its_smallest_size),
         TEST(test_removals_are_counted_once_each), TEST(test_marks_of_peers_are_removals),

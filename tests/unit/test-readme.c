@@ -13,7 +13,8 @@
 static void print_metrics(FILE *f) {
         fputs("| metric | unit | what |\n| --- | --- | --- |\n", f);
         for (unsigned i = 0; i < METRIC_N; i++)
-                fprintf(f, "| `%s` | %s | %s |\n", metric_table[i].name, metric_table[i].unit, metric_table[i].doc);
+                fprintf(f, "| `%s` | %s | %s |\n", metric_table[i].name, metric_table[i].unit,
+                        metric_table[i].doc);
 }
 
 static void print_options(FILE *f) {

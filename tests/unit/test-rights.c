@@ -78,6 +78,7 @@ static void test_note_knows_every_right(void) {
                 [RIGHT_ASG_DESCRIBE_REFRESHES] = "DescribeInstanceRefreshes",
                 [RIGHT_ECS_UPDATE_STATE] = "UpdateContainerInstancesState",
                 [RIGHT_ECS_PUT_ATTRIBUTES] = "PutAttributes",
+                [RIGHT_ECS_DELETE_ATTRIBUTES] = "DeleteAttributes",
                 [RIGHT_ASG_DETACH] = "DetachInstances",
                 [RIGHT_CLOUDWATCH_PUT] = "PutMetricData",
         };
@@ -113,20 +114,23 @@ static void test_probe_asks_about_what_cannot_exist(void) {
         begin((const FakeAnswer[]){
                 { "UpdateContainerInstancesState", "{\"containerInstances\":[],\"failures\":[{\"arn\":\"x\","
                                                    "\"reason\":\"MISSING\"}]}" },
-                { "PutAttributes", .outcome = AWS_REFUSED }, { "DetachInstances", .outcome = AWS_REFUSED },
-                {} });
+                { "PutAttributes", .outcome = AWS_REFUSED }, { "DeleteAttributes", .outcome = AWS_REFUSED },
+                { "DetachInstances", .outcome = AWS_REFUSED }, {} });
         EXPECT_EQ(prober_start(prober, &target), 0);
         EXPECT_EQ(prober_start(prober, &target), 0); /* one is under way */
         EXPECT_EQ(n_changes, 0);
         fake_run(&(bool){ false });
-        EXPECT_EQ(fake_n_asked, 3);
+        EXPECT_EQ(fake_n_asked, 4);
         EXPECT_EQ(rights_are.granted[RIGHT_ECS_UPDATE_STATE], GRANTED_YES);
         EXPECT_EQ(rights_are.granted[RIGHT_ECS_PUT_ATTRIBUTES], GRANTED_YES);
+        EXPECT_EQ(rights_are.granted[RIGHT_ECS_DELETE_ATTRIBUTES], GRANTED_YES);
         EXPECT_EQ(rights_are.granted[RIGHT_ASG_DETACH], GRANTED_YES);
 
         EXPECT(strstr(fake_asked[0].body, arn) && strstr(fake_asked[0].body, "\"status\":\"ACTIVE\""));
         EXPECT(strstr(fake_asked[1].body, arn));
-        EXPECT_STR(fake_asked[2].body, "InstanceIds.member.1=i-00000000000000000&AutoScalingGroupName=web"
+        EXPECT_STR(fake_asked[2].action, "DeleteAttributes");
+        EXPECT(strstr(fake_asked[2].body, arn) && !strstr(fake_asked[2].body, "value"));
+        EXPECT_STR(fake_asked[3].body, "InstanceIds.member.1=i-00000000000000000&AutoScalingGroupName=web"
                                        "&ShouldDecrementDesiredCapacity=false");
         for (unsigned i = 0; i < fake_n_asked; i++) {
                 EXPECT(!strstr(fake_asked[i].body, "0123456789abcdef0123456789abcdef"));
@@ -142,25 +146,27 @@ static void test_probe_of_an_old_arn_names_the_cluster(void) {
                 "arn:aws:ecs:us-east-1:123456789012:container-instance/"
                 "01234567-89ab-cdef-0123-456789abcdef");
         begin((const FakeAnswer[]){ { "UpdateContainerInstancesState", .outcome = AWS_DENIED },
-                { "PutAttributes", .outcome = AWS_DENIED }, { "DetachInstances", .outcome = AWS_DENIED },
-                {} });
+                { "PutAttributes", .outcome = AWS_DENIED }, { "DeleteAttributes", .outcome = AWS_DENIED },
+                { "DetachInstances", .outcome = AWS_DENIED }, {} });
         EXPECT_EQ(prober_start(prober, &old), 0);
         fake_run(&(bool){ false });
         EXPECT(strstr(fake_asked[0].body, ":123456789012:container-instance/prod/" NOTHING "\""));
         EXPECT_EQ(rights_are.granted[RIGHT_ECS_UPDATE_STATE], GRANTED_NO);
         EXPECT_EQ(rights_are.granted[RIGHT_ECS_PUT_ATTRIBUTES], GRANTED_NO);
+        EXPECT_EQ(rights_are.granted[RIGHT_ECS_DELETE_ATTRIBUTES], GRANTED_NO);
         EXPECT_EQ(rights_are.granted[RIGHT_ASG_DETACH], GRANTED_NO);
-        EXPECT_EQ(n_changes, 3);
+        EXPECT_EQ(n_changes, 4);
         finish();
 }
 
 static void test_probe_that_is_not_answered_leaves_it_open(void) {
         begin((const FakeAnswer[]){ { "UpdateContainerInstancesState", .outcome = AWS_THROTTLED },
                 { "PutAttributes", .outcome = AWS_UNAVAILABLE },
+                { "DeleteAttributes", .outcome = AWS_BAD_KEYS },
                 { "DetachInstances", .outcome = AWS_NO_KEYS }, {} });
         EXPECT_EQ(prober_start(prober, &target), 0);
         fake_run(&(bool){ false });
-        EXPECT_EQ(fake_n_asked, 3);
+        EXPECT_EQ(fake_n_asked, 4);
         EXPECT_EQ(n_changes, 0);
         finish();
 }

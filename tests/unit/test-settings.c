@@ -429,6 +429,40 @@ static void test_proxy_is_the_https_one_else_the_http_one(void) {
         scene_close();
 }
 
+static void test_cluster_is_the_agents_own_by_its_short_name(void) {
+        static const struct {
+                const char *text, *cluster;
+        } cases[] = { { "ECS_CLUSTER=web\n", "web" }, { " ECS_CLUSTER = 'web-1_b' \r\n", "web-1_b" },
+                { "ECS_CLUSTER=arn:aws:ecs:us-east-1:123456789012:cluster/web", "web" },
+                { "ECS_CLUSTER=one\nECS_CLUSTER=two\n", "two" }, { "ECS_CLUSTER=one\nECS_CLUSTER=\n", "" },
+                { "ECS_CLUSTER=\n", "" }, { "#ECS_CLUSTER=web\n", "" }, { "ecs_cluster=web\n", "" },
+                { "ECS_CLUSTERS=web\n", "" }, { "ECS_CLUSTER\n", "" }, { "", "" } };
+        char text[1024];
+        SettingsEcs ecs;
+
+        scene_open();
+        settings_ecs_config(&ecs);
+        EXPECT_STR(ecs.cluster, "");
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                put_ecs_config("/etc/ecs", cases[i].text);
+                settings_ecs_config(&ecs);
+                EXPECT_STR(ecs.cluster, cases[i].cluster);
+        }
+        (void) snprintf(text, sizeof(text), "ECS_CLUSTER=%0300d\n", 0);
+        put_ecs_config("/etc/ecs", text);
+        settings_ecs_config(&ecs);
+        EXPECT_STR(ecs.cluster, "");
+
+        put_ecs_config("/var/lib/ecs", "ECS_CLUSTER=image\n");
+        put_ecs_config("/etc/ecs", "ECS_LOGLEVEL=info\n");
+        settings_ecs_config(&ecs);
+        EXPECT_STR(ecs.cluster, "image");
+        put_ecs_config("/etc/ecs", "ECS_CLUSTER=host\n");
+        settings_ecs_config(&ecs);
+        EXPECT_STR(ecs.cluster, "host");
+        scene_close();
+}
+
 static void test_overlong_proxy_is_left_out(void) {
         char text[4096];
         SettingsEcs ecs;
@@ -522,7 +556,8 @@ TEST_MAIN(TEST(test_defaults_are_those_of_the_manual), TEST(test_missing_file_is
         TEST(test_refused_file_leaves_the_settings_alone),
         TEST(test_file_that_cannot_be_read_or_is_too_large_is_a_problem), TEST(test_fallback_observes),
         TEST(test_external_is_taken_from_the_agents_own_settings),
-        TEST(test_proxy_is_the_https_one_else_the_http_one), TEST(test_overlong_proxy_is_left_out),
+        TEST(test_proxy_is_the_https_one_else_the_http_one),
+        TEST(test_cluster_is_the_agents_own_by_its_short_name), TEST(test_overlong_proxy_is_left_out),
         TEST(test_witnesses_are_on_by_name_or_all_together),
         TEST(test_sample_file_is_accepted_and_changes_nothing), TEST(test_every_row_explains_itself),
         TEST(test_effective_settings_are_printed_as_table_and_as_json))

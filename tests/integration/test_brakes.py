@@ -1,0 +1,599 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Brakes and rights against the real binary: what holds is named, nothing is done, and a drain of ours is undone.
+
+Brakes of one family are walked through with one daemon: it is held by one after the other and let go at the end, which
+shows that it was they that held. The settings are written anew for each, since that makes a held daemon look at once.
+"""
+
+import itertools
+import os
+import pathlib
+import time
+
+import pytest
+from rig import QUICK, Rig, merged, watching
+
+MARK = "ecs-health-agent.incident"
+TAG = "ecs-health-agent"
+_numbers = itertools.count(41)
+
+
+def brakes_of(status):
+    return {one["name"] for one in status["brakes"]}
+
+
+def look_now(rig):
+    """Have a held daemon look again at once; wait until a look that began afterwards holds."""
+    settings = merged(rig.config, {"ecs_agent": {"silent_after": f"{next(_numbers)}m"}})
+    applied = rig.log().count("New settings are in force")
+    rig.write_config(settings)
+    rig.wait_for(lambda: rig.log().count("New settings are in force") > applied, 20, "the new settings")
+
+
+def held_by(rig, brake, more=lambda status: True):
+    """The next look holds by this brake; the log and the status say so, and nothing has been done."""
+    look_now(rig)
+    status = rig.wait_status(lambda s: s["stage"]["name"] == "held" and brake in brakes_of(s) and more(s), 40,
+                             f"held by {brake}")
+    assert brake in status["headline"]["next"]
+    assert any("Not removing this instance" in line and brake in line for line in rig.log().splitlines())
+    assert not rig.actions() and not rig.detach_attempts()[1:]
+    return status
+
+
+def problem(status, *words):
+    """Whether one of the problems has all these words."""
+    return any(all(word in one for word in words) for one in status["problems"])
+
+
+def undone(rig):
+    """The drain has been taken back, the mark is away, nothing was detached."""
+    rig.wait_for(rig.undrains, 60, "the drain's undoing")
+    rig.wait_for(lambda: rig.own.status == "ACTIVE" and MARK not in rig.own.attributes, 20, "no trace of the drain")
+
+
+def sick(rig, count):
+    """So many peers are disconnected, none of them by us."""
+    with rig.fake.world.live() as state:
+        peers = [one for one in state.hosts.values() if one.arn != rig.own.arn]
+        for number, one in enumerate(peers):
+            one.connected = number >= count
+
+
+# -- one by one -----------------------------------------------------------------------------------------------------
+
+def test_grace():
+    with watching({"grace": "1h"}) as rig:
+        rig.drop_link()
+        rig.wait_stage("grace")
+        status = rig.wait_for(rig.status, 20, "the status")
+        assert {"grace", "confirm"} <= brakes_of(status)
+        assert 3500 < status["grace"]["ends_in_seconds"] <= 3600
+        rig.holds_for(lambda: not rig.fake.calls_of("DescribeClusters"), 1.5, "no look during grace")
+        assert not rig.actions()
+
+
+@pytest.mark.parametrize("fault", ["throttled", "denied", "hang", "html", "garbage", "status"])
+def test_no_confirmation_by_ecs(fault):
+    with watching() as rig:
+        rig.fake.fault("DescribeContainerInstances", fault, status=503 if fault == "status" else None)
+        rig.kill_agent()
+        rig.wait_for(lambda: rig.fake.calls_of("DescribeContainerInstances", rig.own.arn), 40, "the question")
+        rig.wait_status(lambda s: s["stage"]["name"] == "grace" and brakes_of(s) >= {"confirm"}
+                        and (s["grace"]["ends_in_seconds"] or 0) <= 0, 40, "held by confirm after grace")
+        if fault == "denied":
+            rig.wait_status(lambda s: problem(s, "ecs:DescribeContainerInstances"), 40, "the missing right")
+        elif fault != "hang":
+            rig.wait_for(lambda: "DescribeContainerInstances: " in rig.log(), 40, "the answer in the log")
+        rig.holds_for(lambda: not rig.actions() and not rig.fake.calls_of("DescribeClusters"), 1.5, "nothing done")
+        rig.fake.clear()
+        rig.check_removed()
+
+
+def test_share_then_settle():
+    with watching({"brakes": {"settle": "4s"}}) as rig:
+        sick(rig, 3)
+        rig.drop_link()
+        status = rig.wait_held("share")
+        assert status["look"]["cluster"]["sick"] == 4 and status["look"]["cluster"]["members"] == 6
+        sick(rig, 0)
+        look_now(rig)
+        status = rig.wait_status(lambda s: s["stage"]["name"] == "held" and "settle" in brakes_of(s), 40, "settle")
+        ended = time.monotonic()
+        assert not rig.actions()
+        rig.check_removed()
+        assert time.monotonic() - ended > 3
+        assert any("settle" in line for line in rig.log().splitlines() if "Not removing" in line)
+
+
+def test_two_sick_of_many_are_not_too_many():
+    with watching(size=12) as rig:
+        sick(rig, 1)
+        rig.drop_link()
+        rig.check_removed()
+
+
+def test_share_when_both_of_two_are_sick():
+    with watching(size=2) as rig:
+        sick(rig, 1)
+        rig.drop_link()
+        rig.wait_held("share")
+        assert not rig.actions()
+
+
+def test_share_of_more_than_a_page():
+    with watching({"brakes": {"max_sick": "100%"}}, size=250) as rig:
+        sick(rig, 100)
+        rig.drop_link()
+        status = rig.wait_held("share")
+        assert status["look"]["more_than_a_page"]
+        assert not rig.actions()
+
+
+def test_share_while_the_count_still_moves():
+    with watching({"brakes": {"settle": "0s"}}, size=30) as rig:
+        rig.fake.world.group(rig.group).tags[TAG] = "off"
+        rig.drop_link()
+        rig.wait_held("off")
+        sick(rig, 4)  # not too many, but three more than at the look before
+        status = held_by(rig, "share")
+        assert status["look"]["cluster"]["sick"] == 5
+        del rig.fake.world.group(rig.group).tags[TAG]
+        rig.check_removed()
+
+
+def test_path_with_few_peers():
+    with watching(size=3) as rig:
+        rig.drop_link("port")
+        rig.wait_held("path")
+        assert not rig.actions()
+
+
+def test_path_that_works_with_few_peers():
+    with watching(size=3) as rig:
+        rig.drop_link("links")
+        rig.check_removed()
+
+
+def test_path_does_not_matter_when_the_agent_is_dead():
+    with watching(size=2) as rig:
+        rig.control.refuse("port")
+        rig.kill_agent()
+        rig.check_removed()
+
+
+def test_boot_grace():
+    if float(pathlib.Path("/proc/uptime").read_text().split()[0]) > 80000:
+        pytest.skip("booted too long ago for a boot grace of a day")
+    with watching({"brakes": {"boot_grace": "1d"}}) as rig:
+        rig.drop_link()
+        status = rig.wait_held("boot_grace")
+        assert not rig.actions() and not rig.fake.calls_of("DescribeClusters")
+        assert next(one for one in status["brakes"] if one["name"] == "boot_grace")["until_seconds"] > 0
+        rig.write_config(merged(rig.config, {"brakes": {"boot_grace": "0s"}}))
+        rig.check_removed()
+
+
+def test_observe():
+    with watching({"action": "observe", "repair": {"enabled": True}}, units=True) as rig:
+        rig.kill_agent()
+        rig.wait_held("observe")
+        assert not rig.actions() and not rig.systemd_events
+        rig.write_config(merged(rig.config, {"action": "detach", "repair": {"enabled": False}}))
+        rig.check_removed()
+
+
+def test_paused():
+    with watching({"repair": {"enabled": True}}, units=True) as rig:
+        done = rig.run_command("pause", "--reason", "kernel debugging")
+        assert done.returncode == 0, done.stderr
+        rig.kill_agent()
+        status = rig.wait_held("paused")
+        assert status["pause"]["paused"] and status["pause"]["reason"] == "kernel debugging"
+        assert "kernel debugging" in rig.run_command("status").stdout
+        rig.wait_for(lambda: rig.own.attributes.get(TAG + ".hold") == "paused", 20, "the hold attribute")
+        rig.restart_daemon()  # survives it
+        status = rig.wait_held("paused", looks=1)
+        assert not rig.actions() and not rig.systemd_events
+        rig.repair_works = False
+        assert rig.run_command("resume").returncode == 0
+        rig.check_removed()
+        assert TAG + ".hold" not in rig.own.attributes
+
+
+def test_a_pause_ends_by_itself():
+    with watching() as rig:
+        assert rig.run_command("pause", "--for", "6s").returncode == 0
+        rig.drop_link()
+        rig.wait_held("paused", looks=1)
+        rig.check_removed()
+
+
+def test_cooldown():
+    with watching({"cooldown": "1h"}) as rig:
+        rig.fake.fault("DetachInstances", "refuse", where=lambda params: params["InstanceIds"] == [rig.instance])
+        rig.drop_link()
+        undone(rig)
+        rig.restore_link()
+        rig.wait_stage("watching")
+        rig.wait_for(rig.linked, 20, "the link")
+        rig.fake.clear()
+        drains = len(rig.drains())
+        rig.drop_link()
+        rig.wait_held("cooldown")
+        assert len(rig.drains()) == drains and not rig.detaches()
+
+
+# -- families ---------------------------------------------------------------------------------------------------------
+
+def test_off_by_tag():
+    with watching() as rig:
+        group, cluster = rig.fake.world.group(rig.group), rig.fake.world.state.clusters["demo"]
+        group.tags[TAG] = "off"
+        rig.drop_link()
+        rig.wait_held("off")
+        for owner, value in ((group, "of"), (group, ""), (group, "OFF"), (cluster, "off"), (cluster, "paused")):
+            group.tags.pop(TAG, None)
+            cluster.tags.pop(TAG, None)
+            owner.tags[TAG] = value
+            where = "group" if owner is group else "cluster"
+            status = held_by(rig, "off", lambda s, where=where: s["look"]["tags"][where] != "on")
+            assert status["look"]["tags"][where] == ("off" if value == "off" else "not understood")
+        cluster.tags[TAG] = "on"
+        rig.check_removed()
+
+
+def test_group_that_is_not_to_be_touched():
+    with watching() as rig:
+        world, group = rig.fake.world, rig.fake.world.group(rig.group)
+        group.suspended.add("Launch")
+        rig.drop_link()
+        rig.wait_held("group")
+        for process in ("Terminate", "HealthCheck", "ReplaceUnhealthy"):
+            group.suspended = {process}
+            held_by(rig, "group", lambda s: s["look"]["group_state"] == ["suspended"])
+        group.suspended = {"AZRebalance", "AlarmNotification"}  # not among those that matter
+        for state in ("Pending", "InProgress", "Baking"):
+            group.refreshes = [{"InstanceRefreshId": "r", "Status": state},
+                               {"InstanceRefreshId": "q", "Status": "Successful"}]
+            held_by(rig, "group", lambda s: s["look"]["group_state"] == ["refreshing"])
+        group.refreshes = group.refreshes[1:]
+        world.add_activity(rig.group, "Terminating EC2 instance: i-0aaaaaaaaaaaaaaaa",
+                           "At 2026-06-30T10:11:12Z an instance was taken out of service in response to a difference "
+                           "between desired and actual capacity, shrinking the capacity from 7 to 6.",
+                           status="InProgress")
+        held_by(rig, "group", lambda s: s["look"]["group_state"] == ["moving"])
+        group.activities.clear()
+        group.operator = "ecs.amazonaws.com"
+        held_by(rig, "group", lambda s: s["look"]["group_state"] == ["operated"])
+        group.operator = None
+        group.status = "Delete in progress"
+        held_by(rig, "group", lambda s: s["look"]["group_state"] == ["deleting"])
+        group.status = None
+        world.instance(rig.instance).lifecycle = "Pending:Wait"
+        held_by(rig, "group", lambda s: s["look"]["group_state"] == [] and s["look"]["lifecycle"] == "Pending")
+        world.instance(rig.instance).lifecycle = "InService"
+        rig.check_removed()
+
+
+def test_budget():
+    removals = {
+        "detached": ("Detaching EC2 instance: {}", "At 2026-06-30T10:11:12Z instance {} was detached in response to a "
+                     "user request."),
+        "standby": ("Moving EC2 instance to Standby: {}", "At 2026-06-30T10:11:12Z instance {} was moved to standby in "
+                    "response to a user request."),
+        "health": ("Terminating EC2 instance: {}", "At 2026-06-30T10:11:12Z an instance was taken out of service in "
+                   "response to a user health-check."),
+    }
+    spot = ("Terminating EC2 instance: {}", "At 2026-06-30T10:11:12Z an instance was taken out of service in response "
+            "to an EC2 instance rebalance recommendation.")
+    with watching() as rig:
+        world, group = rig.fake.world, rig.fake.world.group(rig.group)
+
+        def removed(sentences, ago):
+            group.activities.clear()
+            world.add_activity(rig.group, *[one.format("i-0aaaaaaaaaaaaaaaa") for one in sentences],
+                               start=world.now() - ago)
+
+        removed(removals["detached"], 300)
+        rig.drop_link()
+        rig.wait_held("budget")
+        for sentences in removals.values():
+            removed(sentences, 500)
+            held_by(rig, "budget", lambda s: s["look"]["removed_window"] == 1 and s["look"]["budget"] == 1)
+        group.activities.clear()
+        marked = next(one for one in world.state.hosts.values() if one.arn != rig.own.arn)
+        marked.attributes[MARK] = "removing " + time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(world.now() - 60))
+        marked.connected = False
+        held_by(rig, "budget", lambda s: s["look"]["removed_window"] == 1)
+        del marked.attributes[MARK]
+        marked.connected = True
+        removed(removals["detached"], 700)  # before the window
+        world.add_activity(rig.group, *[one.format("i-0bbbbbbbbbbbbbbbb") for one in spot])
+        rig.check_removed()
+
+
+def test_blind():
+    reads = ("DescribeClusters", "ListContainerInstances", "DescribeContainerInstances", "DescribeAutoScalingInstances",
+             "DescribeAutoScalingGroups", "DescribeInstanceRefreshes", "DescribeScalingActivities")
+    faults = ("garbage", "html", "truncated", "empty", "status", "huge", "contention")
+    with watching() as rig:
+        rig.fake.world.group(rig.group).tags[TAG] = "off"
+        rig.drop_link()
+        rig.wait_held("off")
+        for read, fault in zip(reads, faults):
+            rig.fake.fault(read, fault)
+            held_by(rig, "blind", lambda s, read=read: s["self"]["last_call"].startswith(read))
+            rig.fake.clear()
+        rig.fake.fault("imds", "status", status=503)
+        held_by(rig, "blind", lambda s: s["look"]["failed"] == "metadata service")
+        rig.fake.clear()
+        del rig.fake.world.group(rig.group).tags[TAG]
+        rig.check_removed()
+
+
+# -- rights -----------------------------------------------------------------------------------------------------------
+
+READS = {
+    "DescribeClusters": "ecs", "ListContainerInstances": "ecs", "DescribeContainerInstances": "ecs",
+    "DescribeAutoScalingInstances": "autoscaling", "DescribeAutoScalingGroups": "autoscaling",
+    "DescribeInstanceRefreshes": "autoscaling", "DescribeScalingActivities": "autoscaling",
+}
+WRITES = {"UpdateContainerInstancesState": "ecs", "PutAttributes": "ecs", "DetachInstances": "autoscaling"}
+
+
+def test_a_read_that_is_denied_leaves_observing():
+    with watching({"repair": {"enabled": True}}, units=True) as rig:
+        rig.repair_works = False
+        rig.fake.deny("DescribeClusters")
+        rig.kill_agent()
+        rig.wait_held("rights", "blind")
+        for action, service in READS.items():
+            rig.fake.clear()
+            rig.fake.deny(action)
+            held_by(rig, "rights", lambda s, name=f"{service}:{action}": problem(s, "denied", name))
+        assert not rig.systemd_events  # no repair either
+        rig.fake.clear()
+        rig.check_removed()
+
+
+@pytest.mark.parametrize("action", WRITES)
+def test_a_write_that_is_denied_from_the_start_leaves_the_local_repair(action):
+    with watching({"repair": {"enabled": True}}, units=True) as rig:
+        rig.repair_works = False
+        rig.fake.deny(action)
+        rig.restart_daemon()
+        rig.wait_status(lambda s: problem(s, "denied", f"{WRITES[action]}:{action}"), 40, "the missing right")
+        rig.kill_agent()
+        rig.wait_held("rights")
+        assert [one["event"] for one in rig.systemd_events if one["event"] == "RestartUnit"] == ["RestartUnit"]
+        assert rig.own.status == "ACTIVE" and not rig.drains() and not rig.detaches() and MARK not in rig.own.attributes
+        rig.fake.clear()
+        rig.check_removed()
+
+
+def test_a_write_that_is_denied_later_is_found_before_the_drain():
+    with watching() as rig:
+        rig.fake.deny("DetachInstances")
+        rig.drop_link()
+        rig.wait_held("rights")
+        assert not rig.drains()
+
+
+def test_delete_attributes_is_needed_to_undo():
+    with watching() as rig:
+        rig.fake.deny("DeleteAttributes")
+        rig.restart_daemon()
+        rig.wait_status(lambda s: problem(s, "denied", "ecs:DeleteAttributes"), 40, "the missing right")
+        rig.drop_link()
+        rig.wait_held("rights")
+        assert not rig.drains()
+
+
+def test_metrics_that_are_denied_do_not_matter():
+    with watching() as rig:
+        rig.fake.deny("PutMetricData")
+        rig.wait_status(lambda s: problem(s, "cloudwatch:PutMetricData"), 40, "the missing right")
+        rig.drop_link()
+        rig.check_removed()
+
+
+# -- between drain and detach -------------------------------------------------------------------------------------------
+
+def off(rig):
+    rig.fake.world.group(rig.group).tags[TAG] = "off"
+
+
+def suspended(rig):
+    rig.fake.world.suspend(rig.group, "Launch")
+
+
+def paused(rig):
+    assert rig.run_command("pause").returncode == 0
+
+
+def many_sick(rig):
+    sick(rig, 4)
+
+
+def reconnected(rig):
+    rig.restore_link()
+    rig.wait_for(rig.linked, 20, "the link")
+
+
+CLOSING = {"off": off, "group": suspended, "paused": paused, "share": many_sick, None: reconnected}
+
+
+def slow_drain(rig, seconds=3.0):
+    """ECS drains at once and answers late: time to change something in between."""
+    rig.fake.fault("UpdateContainerInstancesState", "slow", seconds=seconds,
+                   where=lambda params: params["status"] == "DRAINING")
+
+
+@pytest.mark.parametrize("brake", CLOSING)
+def test_a_brake_that_closes_after_the_drain_undoes_it(brake):
+    with watching() as rig:
+        peer = next(one for one in rig.fake.world.state.hosts.values() if one.arn != rig.own.arn)
+        peer.status = "DRAINING"  # somebody else's
+        slow_drain(rig)
+        rig.drop_link()
+        rig.wait_for(rig.drains, 60, "the drain")
+        CLOSING[brake](rig)
+        undone(rig)
+        assert rig.actions() == ["drain", "undrain"] and not rig.detach_attempts()
+        assert peer.status == "DRAINING"
+        if brake:
+            rig.wait_held(brake, looks=1)
+        else:
+            rig.wait_stage("watching")
+        assert rig.actions() == ["drain", "undrain"]
+
+
+def test_a_drain_that_somebody_took_over_is_not_undone():
+    with watching() as rig:
+        slow_drain(rig)
+        rig.drop_link()
+        rig.wait_for(rig.drains, 60, "the drain")
+        del rig.own.attributes[MARK]
+        off(rig)
+        rig.wait_status(lambda s: s["stage"]["name"] in ("held", "watching"), 40, "the end of the undoing")
+        assert rig.own.status == "DRAINING" and not rig.undrains() and not rig.detach_attempts()
+
+
+def test_without_a_drain_by_the_settings():
+    with watching({"drain": False}) as rig:
+        rig.drop_link()
+        rig.wait_for(rig.detaches, 60, "a detach")
+        rig.wait_stage("removed")
+        assert rig.actions() == ["detach"] and rig.own.status == "ACTIVE"
+
+
+# -- DetachInstances ----------------------------------------------------------------------------------------------------
+
+def of_own(rig):
+    return lambda params: params.get("InstanceIds") == [rig.instance]
+
+
+@pytest.mark.parametrize("fault", ["refuse", "denied"])
+def test_a_detach_that_is_refused_undoes_the_drain(fault):
+    with watching() as rig:
+        rig.fake.fault("DetachInstances", fault, where=of_own(rig))
+        rig.drop_link()
+        undone(rig)
+        assert not rig.detaches()
+        assert "DetachInstances: " + {"refuse": "refused", "denied": "denied"}[fault] in rig.log()
+
+
+@pytest.mark.parametrize("fault", ["cut_after_effect", "hang_after_effect", "truncated", "garbage", "empty"])
+def test_a_detach_whose_answer_is_lost_is_read_not_repeated(fault):
+    with watching() as rig:
+        rig.fake.fault("DetachInstances", fault, where=of_own(rig))
+        rig.drop_link()
+        rig.check_removed()
+
+
+def test_a_detach_whose_answer_is_lost_while_reads_lag():
+    with watching({"brakes": {"turn": "2s"}}) as rig:
+        rig.fake.fault("DetachInstances", "cut_after_effect", where=of_own(rig))
+        rig.fake.fault("DescribeAutoScalingInstances", "stale", seconds=1.5)
+        rig.fake.fault("DescribeScalingActivities", "stale", seconds=1.5)
+        rig.drop_link()
+        rig.check_removed()
+
+
+def test_a_detach_that_never_arrived_is_tried_again():
+    with watching() as rig:
+        rig.fake.fault("DetachInstances", "cut_before_effect", count=1, where=of_own(rig))
+        rig.drop_link()
+        rig.wait_for(rig.detaches, 60, "a detach")
+        rig.wait_stage("removed")
+        assert rig.actions() == ["drain", "undrain", "drain", "detach"] and len(rig.detach_attempts()) == 2
+
+
+@pytest.mark.parametrize("fault", ["contention", "throttled"])
+def test_a_group_that_is_busy_is_tried_again(fault):
+    with watching() as rig:
+        rig.fake.fault("DetachInstances", fault, count=1, where=of_own(rig))
+        rig.drop_link()
+        rig.wait_for(rig.detaches, 60, "a detach")
+        rig.wait_stage("removed")
+        assert rig.actions()[-2:] == ["drain", "detach"] and rig.actions().count("detach") == 1
+        assert rig.actions().count("drain") == rig.actions().count("undrain") + 1
+
+
+@pytest.mark.parametrize("fault", ["cut_after_effect", "truncated", "html"])
+def test_a_drain_whose_answer_is_lost_is_not_left_behind(fault):
+    with watching() as rig:
+        rig.fake.fault("UpdateContainerInstancesState", fault, count=1, where=lambda params: params["status"] == "DRAINING")
+        rig.drop_link()
+        rig.wait_for(rig.detaches, 60, "a detach")
+        rig.wait_stage("removed")
+        assert rig.actions()[-2:] == ["drain", "detach"] and rig.actions().count("detach") == 1
+
+
+# -- a service that misbehaves --------------------------------------------------------------------------------------------
+
+def test_reads_that_lag_behind():
+    with watching() as rig:
+        rig.fake.fault("ecs:*", "stale", seconds=2)
+        rig.fake.fault("autoscaling:*", "stale", seconds=2)
+        rig.drop_link()
+        rig.check_removed()
+
+
+def test_answers_that_are_slow():
+    with watching({"brakes": {"turn": "4s"}}) as rig:
+        rig.fake.fault("*", "slow", seconds=0.3)
+        rig.fake.fault("imds", "slow", seconds=0.3)
+        rig.drop_link()
+        rig.check_removed()
+
+
+@pytest.mark.parametrize("fault", ["html", "throttled", "status", "cut", "cut_before_effect"])
+def test_services_that_fail_now_and_then(fault):
+    with watching({"brakes": {"turn": "2s"}}) as rig:
+        for action in (*READS, "PutMetricData"):
+            rig.fake.fault(action, fault, count=1)
+        rig.drop_link()
+        rig.check_removed()
+
+
+def test_a_token_that_has_expired_is_renewed():
+    with watching() as rig:
+        rig.fake.rotate_keys()
+        rig.drop_link()
+        rig.check_removed()
+        assert rig.fake.calls_of("DescribeContainerInstances", code="ExpiredTokenException") \
+            or rig.fake.calls_of("PutMetricData", code="ExpiredTokenException")
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_a_clock_that_is_an_hour_off_is_corrected(seconds):
+    with Rig(QUICK, daemon=False) as rig:
+        rig.fake.skew(seconds)
+        rig.start_daemon()
+        rig.wait_ready()
+        rig.drop_link()
+        rig.check_removed()
+        status = rig.status()
+        assert abs(status["self"]["clock_offset_seconds"] - seconds) < 5
+        assert problem(status, "clock", "slow" if seconds > 0 else "fast")
+
+
+def test_a_secret_that_is_wrong_is_told_and_retried_with_patience():
+    keys = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "wrong"}
+    with Rig(QUICK, environment=keys, daemon=False) as rig:
+        rig.fake.add_user(keys["AWS_ACCESS_KEY_ID"], "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+        rig.start_daemon()
+        rig.wait_cause("none")
+        rig.kill_agent()
+        status = rig.wait_status(lambda s: s["stage"]["name"] == "grace" and "confirm" in brakes_of(s)
+                                 and "SignatureDoesNotMatch" in s["self"]["last_call"] + " ".join(s["problems"]), 40,
+                                 "the refused signature in the status")
+        assert not status["ok"]
+        began, before = time.monotonic(), len(rig.fake.calls)
+        rig.holds_for(lambda: not rig.actions(), 4, "nothing done")
+        # a metric every 2 s, and the questions of the incident
+        assert len(rig.fake.calls) - before <= 4 * (time.monotonic() - began)
+        assert "SignatureDoesNotMatch" in rig.log() and keys["AWS_SECRET_ACCESS_KEY"] not in rig.log().split()
+        rig.wait_status(lambda s: problem(s, "SignatureDoesNotMatch") or problem(s, "redentials"), 40, "a problem")
