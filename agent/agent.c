@@ -12,6 +12,7 @@
 #include <strings.h>
 #include <sys/inotify.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -72,7 +73,7 @@ typedef struct Agent {
         char described_as[96];
         char boot_id[64];
         char last_call[768];
-        bool metrics_failing;
+        bool metrics_failing, metrics_refused;
         unsigned left_out; /* series, as last said */
         Wall started;
 } Agent;
@@ -113,8 +114,11 @@ static void journal_restore(Agent *agent, const char *instance_id) {
         agent->restored = true;
         if (r == JOURNAL_E_CORRUPT)
                 log_warning("The journal is damaged and was ignored: %s.", STATE_DIRECTORY);
-        if (r != 0)
+        if (r != 0) {
+                event.restored.no_journal = true;
+                agent_step(agent, &event);
                 return;
+        }
 
         event.restored.record = entry.record;
         event.restored.same_boot = strcmp(entry.boot_id, agent->boot_id) == 0;
@@ -377,6 +381,17 @@ static void on_published(const AwsAnswer *answer, size_t n_data, void *userdata)
         (void) n_data;
         actor_note(agent->actor, "PutMetricData", answer->outcome);
         say_left_out(agent);
+        if (answer->outcome == AWS_REFUSED) {
+                /* The publisher seeks the culprit in smaller batches and drops it: no outage, and said once. */
+                if (!agent->metrics_refused)
+                        log_event(LOG_WARNING, MESSAGE_METRICS_FAILING,
+                                (const LogField[]){ { "HEALTH_ERROR_CODE", .text = answer->code }, {} },
+                                "CloudWatch refuses some of our metrics (%s %s); they are dropped, and counted in "
+                                "samples_dropped.",
+                                answer->code, answer->message);
+                agent->metrics_refused = true;
+                return;
+        }
         if (ok == !agent->metrics_failing)
                 return;
         agent->metrics_failing = !ok;
@@ -553,8 +568,8 @@ static void log_problems(const OptionProblems *problems, const char *consequence
 
         for (unsigned i = 0; i < kept; i++)
                 log_event(LOG_ERR, MESSAGE_SETTINGS_REFUSED, NULL, "%s", problems->text[i]);
-        log_event(LOG_ERR, MESSAGE_SETTINGS_REFUSED, NULL, "The settings were refused (%u problems); %s.",
-                problems->n, consequence);
+        log_event(LOG_ERR, MESSAGE_SETTINGS_REFUSED, NULL, "The settings were refused (%u problem%s); %s.",
+                problems->n, problems->n == 1 ? "" : "s", consequence);
 }
 
 static int settings_apply(Agent *agent, const Settings *new) {
@@ -642,11 +657,18 @@ static bool names(const struct inotify_event *event, const char *path) {
         return event->len == 0 || strcmp(event->name, slash ? slash + 1 : path) == 0;
 }
 
+/* Whoever has only just made a file is going to write and close it; a link is whole when it is there. */
+static bool unfinished(const struct inotify_event *event, const char *path) {
+        struct stat st;
+
+        return (event->mask & IN_CREATE) != 0 && lstat(path, &st) >= 0 && S_ISREG(st.st_mode) && st.st_nlink == 1;
+}
+
 static int on_settings_changed(sd_event_source *source, const struct inotify_event *event, void *userdata) {
         Agent *agent = userdata;
 
         (void) source;
-        if (names(event, agent->settings_path))
+        if (names(event, agent->settings_path) && !unfinished(event, agent->settings_path))
                 settings_reload(agent);
         return 0;
 }
@@ -655,7 +677,7 @@ static int on_pause_changed(sd_event_source *source, const struct inotify_event 
         Agent *agent = userdata;
 
         (void) source;
-        if (names(event, agent->pause_path))
+        if (names(event, agent->pause_path) && !unfinished(event, agent->pause_path))
                 pause_reload(agent);
         return 0;
 }
@@ -681,10 +703,13 @@ static int watch_file(
 
 static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
         Agent *agent = userdata;
+        uint64_t now = 0;
 
         (void) source;
         (void) info;
-        (void) sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%" PRIi64, loop_now(agent->event).mono.usec);
+        /* systemd compares it with its own CLOCK_MONOTONIC; ours counts suspends as well. */
+        (void) sd_event_now(agent->event, CLOCK_MONOTONIC, &now);
+        (void) sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, now);
         settings_reload(agent);
         pause_reload(agent);
         (void) sd_notify(false, "READY=1");

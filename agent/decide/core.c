@@ -156,9 +156,13 @@ static void restore(Core *core, const Restored *restored, Now now) {
         const Record *record = &restored->record;
 
         core->record = *record;
-        core->checks.answered_this_boot = restored->answered_this_boot;
-        core->checks.registered_before = restored->registered_before;
+        core->checks.answered_this_boot |= restored->answered_this_boot;
+        core->checks.registered_before |= restored->registered_before;
         core->stage_from = core->restored_at = now.mono;
+        core->tidying = restored->no_journal;
+        if (restored->no_journal)
+                core->record.marked =
+                        true; /* as far as we know; and the next restart may come before we know more */
         switch ((Stage) record->stage) {
         case STAGE_DETACHING:
         case STAGE_VERIFYING:
@@ -272,6 +276,9 @@ static void follow_illness(Core *core, Mono now) {
         }
         if (well)
                 core->grace_served = false;
+        /* What ECS said of an outage does not count against what has been seen since. */
+        if (verdict->up && !core->checks.control.connected)
+                core->checks.control_at = MONO_NEVER;
         note_retry_bar(core, now);
 }
 
@@ -395,6 +402,13 @@ static Signal signal_of_change(Outcome outcome) {
         return outcome == OUTCOME_OK ? SIGNAL_DONE : outcome == OUTCOME_LOST ? SIGNAL_LOST : SIGNAL_FAILED;
 }
 
+static Signal signal_of_undrain(Core *core, Outcome outcome) {
+        if (!core->tidying || outcome != OUTCOME_OK)
+                return signal_of_change(outcome);
+        core->tidying = core->record.marked = false;
+        return SIGNAL_WELL;
+}
+
 static Signal signal_of_detach(Core *core, Outcome outcome) {
         /* ValidationError is what an instance gets that is detached already, and every other refusal: read to tell. */
         if (outcome == OUTCOME_REFUSED)
@@ -433,8 +447,8 @@ static Signal signal_of_answer(Core *core, const Event *event, Now now) {
         case EVENT_CONFIRMED: return signal_of_confirmation(core, &event->confirmed, now.mono);
         case EVENT_LOOKED: return signal_of_look(core, &event->look, now);
         case EVENT_REPAIRED: return event->outcome == OUTCOME_OK ? SIGNAL_NONE : SIGNAL_FAILED;
-        case EVENT_DRAINED:
-        case EVENT_UNDRAINED: return signal_of_change(event->outcome);
+        case EVENT_DRAINED: return signal_of_change(event->outcome);
+        case EVENT_UNDRAINED: return signal_of_undrain(core, event->outcome);
         case EVENT_DETACHED: return signal_of_detach(core, event->outcome);
         case EVENT_VERIFIED: return signal_of_verification(core, &event->verified, now);
         case EVENT_TICK:
@@ -488,7 +502,12 @@ static Signal signal_of_state(Core *core, Now now) {
                 return SIGNAL_LOST;
         }
         switch (core->stage) {
-        case STAGE_WATCHING: return ill ? SIGNAL_ILL : SIGNAL_NONE;
+        case STAGE_WATCHING:
+                /* Only a registered instance has anything at ECS, and one that is out of its group keeps its drain. */
+                if (core->tidying && mono_is_set(core->checks.registered_at) &&
+                        core->checks.lifecycle == LIFECYCLE_IN_SERVICE)
+                        return SIGNAL_FORGETFUL;
+                return ill ? SIGNAL_ILL : SIGNAL_NONE;
         case STAGE_GRACE:
                 if (!ill)
                         return SIGNAL_WELL;

@@ -77,6 +77,7 @@ typedef struct Restored {
         bool answered_this_boot; /* introspection has answered in this boot */
         bool registered_before;  /* a container instance ARN of this very instance is known from before */
         bool same_boot;          /* the record was written in this boot */
+        bool no_journal;         /* there is none of this instance: it is new, or its memory is lost */
 } Restored;
 
 typedef struct Event {
@@ -140,16 +141,17 @@ typedef struct Core {
         uint32_t awaiting; /* ticket of the effect whose answer is awaited; 0: none */
         Mono answer_due;   /* an answer later than this counts as none */
 
-        Mono stepped;        /* last step, to notice a freeze */
-        Span wall_offset;    /* wall minus mono at the last step, to notice a clock jump */
-        Mono observed_from;  /* observed without a break since */
-        Mono ill_from;       /* ill, by enough witnesses, without a break since; MONO_NEVER: not ill */
-        Mono lone_from;      /* down by a single witness since */
-        Mono cause_from;     /* the verdict's cause stands since */
-        bool retry_bar_set;  /* the agent's announced retry was looked at when grace ended */
-        Mono retry_bar;      /* ... and grace does not end before this */
-        bool grace_served;   /* grace was over before our own restart, in the middle of an incident */
-        Mono restored_at;    /* ... at which the witnesses began anew */
+        Mono stepped;       /* last step, to notice a freeze */
+        Span wall_offset;   /* wall minus mono at the last step, to notice a clock jump */
+        Mono observed_from; /* observed without a break since */
+        Mono ill_from;      /* ill, by enough witnesses, without a break since; MONO_NEVER: not ill */
+        Mono lone_from;     /* down by a single witness since */
+        Mono cause_from;    /* the verdict's cause stands since */
+        bool retry_bar_set; /* the agent's announced retry was looked at when grace ended */
+        Mono retry_bar;     /* ... and grace does not end before this */
+        bool grace_served;  /* grace was over before our own restart, in the middle of an incident */
+        Mono restored_at;   /* ... at which the witnesses began anew */
+        bool tidying; /* no journal: whether a drain of ours was left at ECS must be read, and undone */
         bool drain_doubtful; /* ... and between journal and drain: whether it was sent must be read */
 
         unsigned confirmations;

@@ -79,7 +79,8 @@ static void hear_link(const Checks *checks, const Policy *policy, Mono now, Evid
         if (link == READING_DOWN)
                 e->say_down |= BIT(WITNESS_SOCKETS);
         if (link == READING_UP && !process_down &&
-                !(log_down && mono_since(now, checks->log.since) > CONTRADICTION_MAX &&
+                !(log_down && checks->log.state != LOG_STATE_UP &&
+                        mono_since(now, checks->log.since) > CONTRADICTION_MAX &&
                         lasting(&checks->link, READING_UP, now) > CONTRADICTION_MAX))
                 e->say_up |= BIT(WITNESS_SOCKETS);
 }

@@ -63,8 +63,8 @@ def sick(rig, count):
 # -- one by one -----------------------------------------------------------------------------------------------------
 
 def test_grace():
-    with watching({"grace": "1h"}) as rig:
-        rig.drop_link()
+    with watching({"grace_dead": "1h"}) as rig:
+        rig.kill_agent()
         rig.wait_stage("grace")
         status = rig.wait_for(rig.status, 20, "the status")
         assert {"grace", "confirm"} <= brakes_of(status)
@@ -73,10 +73,10 @@ def test_grace():
         assert not rig.actions()
 
 
-@pytest.mark.parametrize("fault", ["throttled", "denied", "hang", "html", "garbage", "status"])
+@pytest.mark.parametrize("fault", ["throttled", "denied", "hang", "html"])
 def test_no_confirmation_by_ecs(fault):
     with watching() as rig:
-        rig.fake.fault("DescribeContainerInstances", fault, status=503 if fault == "status" else None)
+        rig.fake.fault("DescribeContainerInstances", fault)
         rig.kill_agent()
         rig.wait_for(lambda: rig.fake.calls_of("DescribeContainerInstances", rig.own.arn), 40, "the question")
         rig.wait_status(lambda s: s["stage"]["name"] == "grace" and brakes_of(s) >= {"confirm"}
@@ -380,14 +380,18 @@ def test_a_write_that_is_denied_later_is_found_before_the_drain():
         assert not rig.drains()
 
 
-def test_delete_attributes_is_needed_to_undo():
+def test_a_mark_that_may_not_be_deleted_is_emptied():
     with watching() as rig:
         rig.fake.deny("DeleteAttributes")
-        rig.restart_daemon()
-        rig.wait_status(lambda s: problem(s, "denied", "ecs:DeleteAttributes"), 40, "the missing right")
+        slow_drain(rig)
         rig.drop_link()
-        rig.wait_held("rights")
-        assert not rig.drains()
+        rig.wait_for(rig.drains, 60, "the drain")
+        off(rig)
+        rig.wait_for(rig.undrains, 60, "the drain's undoing")
+        rig.wait_for(lambda: not rig.own.attributes[MARK].startswith("removing"), 20, "an empty mark")
+        status = rig.wait_held("off", looks=1)
+        assert problem(status, "denied", "ecs:DeleteAttributes")
+        assert rig.own.status == "ACTIVE" and rig.actions() == ["drain", "undrain"]
 
 
 def test_metrics_that_are_denied_do_not_matter():
@@ -521,20 +525,25 @@ def test_a_group_that_is_busy_is_tried_again(fault):
         assert rig.actions().count("drain") == rig.actions().count("undrain") + 1
 
 
+@pytest.mark.parametrize("action", ["PutAttributes", "UpdateContainerInstancesState"])
 @pytest.mark.parametrize("fault", ["cut_after_effect", "truncated", "html"])
-def test_a_drain_whose_answer_is_lost_is_not_left_behind(fault):
+def test_a_drain_whose_answer_is_lost_is_not_left_behind(action, fault):
+    def draining(params):
+        return params.get("status") == "DRAINING" or any(one["name"] == MARK for one in params.get("attributes", ()))
+
     with watching() as rig:
-        rig.fake.fault("UpdateContainerInstancesState", fault, count=1, where=lambda params: params["status"] == "DRAINING")
+        rig.fake.fault(action, fault, count=1, where=draining)
         rig.drop_link()
         rig.wait_for(rig.detaches, 60, "a detach")
         rig.wait_stage("removed")
         assert rig.actions()[-2:] == ["drain", "detach"] and rig.actions().count("detach") == 1
+        assert rig.own.attributes[MARK].startswith("removing")
 
 
 # -- a service that misbehaves --------------------------------------------------------------------------------------------
 
 def test_reads_that_lag_behind():
-    with watching() as rig:
+    with watching({"brakes": {"turn": "3s"}}) as rig:  # reads that lag by more than a turn are believed
         rig.fake.fault("ecs:*", "stale", seconds=2)
         rig.fake.fault("autoscaling:*", "stale", seconds=2)
         rig.drop_link()
@@ -552,19 +561,20 @@ def test_answers_that_are_slow():
 @pytest.mark.parametrize("fault", ["html", "throttled", "status", "cut", "cut_before_effect"])
 def test_services_that_fail_now_and_then(fault):
     with watching({"brakes": {"turn": "2s"}}) as rig:
-        for action in (*READS, "PutMetricData"):
+        # a page instead of an answer is not asked for again at once: each of them holds for a while
+        for action in ("DescribeClusters", "PutMetricData") if fault == "html" else (*READS, "PutMetricData"):
             rig.fake.fault(action, fault, count=1)
         rig.drop_link()
         rig.check_removed()
 
 
 def test_a_token_that_has_expired_is_renewed():
+    """It takes a minute: so long the keys are not asked for again."""
     with watching() as rig:
         rig.fake.rotate_keys()
         rig.drop_link()
-        rig.check_removed()
-        assert rig.fake.calls_of("DescribeContainerInstances", code="ExpiredTokenException") \
-            or rig.fake.calls_of("PutMetricData", code="ExpiredTokenException")
+        rig.wait_for(lambda: "ExpiredToken" in rig.log(), 40, "the expired token in the log")
+        rig.check_removed(timeout=120)
 
 
 @pytest.mark.parametrize("seconds", [3600, -3600])
@@ -585,15 +595,12 @@ def test_a_secret_that_is_wrong_is_told_and_retried_with_patience():
     with Rig(QUICK, environment=keys, daemon=False) as rig:
         rig.fake.add_user(keys["AWS_ACCESS_KEY_ID"], "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
         rig.start_daemon()
-        rig.wait_cause("none")
+        status = rig.wait_status(lambda s: problem(s, "refuses our keys", "SignatureDoesNotMatch"), 40, "the problem")
+        assert not status["ok"] and "SignatureDoesNotMatch" in rig.log()
         rig.kill_agent()
-        status = rig.wait_status(lambda s: s["stage"]["name"] == "grace" and "confirm" in brakes_of(s)
-                                 and "SignatureDoesNotMatch" in s["self"]["last_call"] + " ".join(s["problems"]), 40,
-                                 "the refused signature in the status")
-        assert not status["ok"]
+        rig.wait_status(lambda s: s["stage"]["name"] == "grace" and "confirm" in brakes_of(s)
+                        and "InvalidSignatureException" in s["self"]["last_call"], 40, "the refused confirmation")
         began, before = time.monotonic(), len(rig.fake.calls)
         rig.holds_for(lambda: not rig.actions(), 4, "nothing done")
-        # a metric every 2 s, and the questions of the incident
-        assert len(rig.fake.calls) - before <= 4 * (time.monotonic() - began)
-        assert "SignatureDoesNotMatch" in rig.log() and keys["AWS_SECRET_ACCESS_KEY"] not in rig.log().split()
-        rig.wait_status(lambda s: problem(s, "SignatureDoesNotMatch") or problem(s, "redentials"), 40, "a problem")
+        assert len(rig.fake.calls) - before <= 2 + 2 * (time.monotonic() - began)
+        assert problem(rig.status(), "refuses our keys")

@@ -136,6 +136,34 @@ def test_a_repair_that_is_not_possible_does_not_stop_the_path(how):
             assert "RestartUnit" in rig.log() and "nteractive authentication required" in rig.log()
 
 
+# -- further causes that the settings name ---------------------------------------------------------------------------
+
+def disk_read_only(rig):
+    table = rig.root / "proc/1/mountinfo"
+    table.write_text(table.read_text().replace(" rw,", " ro,"))
+
+
+FURTHER = {
+    "docker": (lambda rig: setattr(rig.docker, "mode", "hang-list"), {"docker": True}),
+    "disk_read_only": (disk_read_only, {}),
+}
+
+
+@pytest.mark.parametrize("cause", FURTHER)
+@pytest.mark.parametrize("named", [True, False], ids=["named", "not named"])
+def test_a_further_cause_counts_only_where_the_settings_name_it(cause, named):
+    happen, options = FURTHER[cause]
+    with watching({"also_act_on": [cause] if named else []}, **options) as rig:
+        happen(rig)
+        if named:
+            rig.check_removed()
+            assert rig.status()["record"]["cause"] == cause
+        else:
+            rig.wait_status(lambda s: any("container" in one for one in s["problems"]), 40, "the problem")
+            rig.holds_for(lambda: not rig.actions(), 2, "nothing done")
+            assert rig.peek()["verdict"]["cause"] == "none"
+
+
 # -- without a FIN ------------------------------------------------------------------------------------------------
 
 @in_namespace

@@ -20,7 +20,8 @@ typedef struct Life {
         World world;
         uint64_t seed;
         Mono truly_down_since; /* by the truth; MONO_NEVER: up */
-        bool detach_open;      /* sent, and neither proven done nor proven not done */
+        Mono truly_up_since;
+        bool detach_open; /* sent, and neither proven done nor proven not done */
         bool broken;
 } Life;
 
@@ -73,8 +74,11 @@ static void check_effect(World *world, const Effect *effect) {
                 life->detach_open = true;
                 break;
         case EFFECT_UNDRAIN:
-                if (!world->core.record.drained && !world->core.record.marked)
+                if (!world->core.record.drained && !world->core.record.marked && !world->core.tidying)
                         broken("undid a drain that is not ours");
+                if (!world->in_group)
+                        broken("undid the drain of a host that is out of its group");
+                life->detach_open = false; /* it has read that we are still in */
                 break;
         case EFFECT_CONFIRM:
         case EFFECT_LOOK:
@@ -155,7 +159,11 @@ static void draw_event(World *world) {
                         wall_add(world->now.wall, SPAN_SEC((Span) (world_draw(world) % 7200) - 3600));
                 break;
         case 13:
-        case 14: world_crash(world, false); break;
+        case 14:
+                /* Without a journal it cannot know of a detach that is on its way: that is what two copies are for. */
+                world->journal_lost = !life->detach_open && world_draw(world) % 4 == 0;
+                world_crash(world, false);
+                break;
         case 15:
                 world_event(
                         world, &(Event){ .type = EVENT_PAUSED,
@@ -177,12 +185,16 @@ static void draw_event(World *world) {
 static void note_truth(World *world) {
         bool up = world->linked && !world->black_hole && world->process == PROCESS_RUNS;
 
-        if (up)
+        if (!up)
+                life->truly_up_since = MONO_NEVER;
+        else if (!mono_is_set(life->truly_up_since))
+                life->truly_up_since = world->now.mono;
+        /* Witnesses look every 10 s: an agent that comes and dies between two looks has not been seen. */
+        if (up && mono_since(world->now.mono, life->truly_up_since) >= SPAN_SEC(10))
                 life->truly_down_since = MONO_NEVER;
-        else if (!mono_is_set(life->truly_down_since))
+        else if (!up && !mono_is_set(life->truly_down_since))
                 life->truly_down_since = world->now.mono;
-        /* A detach is settled when it has shown, or when the core has read that it has not. */
-        if (!world->in_group || world->core.stage == STAGE_UNDOING || world->core.stage == STAGE_HELD)
+        if (!world->in_group)
                 life->detach_open = false;
 }
 

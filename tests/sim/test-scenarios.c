@@ -351,6 +351,35 @@ static void test_contradicting_witnesses_are_not_known(void) {
         EXPECT_EQ(world.core.verdict.cause, CAUSE_NONE);
 }
 
+static void test_a_recovery_is_believed_at_once(void) {
+        World world;
+
+        world_init(&world);
+        world_cut(&world);
+        world_run(&world, SPAN_MIN(7)); /* ECS has called it disconnected */
+        EXPECT_EQ(world.confirms, 1);
+        world_connect(&world);
+        world_run(&world, SPAN_SEC(20));
+        EXPECT_EQ(world.core.verdict.cause, CAUSE_NONE);
+        world_run(&world, SPAN_MIN(30)); /* and what ECS said then does not help a lone witness now */
+        world.no_sockets = true;
+        world_cut(&world);
+        world_run(&world, SPAN_SEC(20));
+        EXPECT(!core_incident_open(&world.core));
+        EXPECT_EQ(world.core.stage, STAGE_WATCHING);
+}
+
+static void test_a_link_that_is_seen_outweighs_a_silent_log(void) {
+        World world;
+
+        world_init(&world);
+        world.confirm_outcome = OUTCOME_UNAVAILABLE;
+        world_run(&world, SPAN_HOUR(3)); /* no reconnect for 3 h, and the connection stands */
+        expect_nothing_done(&world);
+        EXPECT_EQ(world.core.stage, STAGE_WATCHING);
+        EXPECT_EQ(world.confirms, 0);
+}
+
 static void test_a_silence_that_ecs_contradicts_is_blindness(void) {
         World world;
 
@@ -945,6 +974,27 @@ static void test_a_crash_during_which_the_agent_reconnects_leaves_no_drain(void)
         crash_everywhere(true, false, true);
 }
 
+static void test_a_drain_is_undone_although_the_journal_is_lost(void) {
+        World world;
+
+        world_init(&world);
+        world.detach_outcome = OUTCOME_UNAVAILABLE;
+        world_cut(&world);
+        while (world.core.stage != STAGE_RECHECKING)
+                world_run(&world, SPAN_MSEC(100));
+        EXPECT_EQ(world.status, CONTROL_DRAINING);
+        world.journal_lost = true;
+        world_crash(&world, true);
+        world_connect(&world);
+        world.undrain_outcome = OUTCOME_UNAVAILABLE;
+        world_run(&world, SPAN_MIN(5));
+        EXPECT(world.undrains >= 2);
+        world.undrain_outcome = OUTCOME_OK;
+        world_run(&world, SPAN_MIN(15));
+        EXPECT_EQ(world.status, CONTROL_ACTIVE);
+        EXPECT_EQ(world.core.stage, STAGE_WATCHING);
+}
+
 TEST_MAIN(TEST(test_each_loss_ends_in_one_drain_and_one_detach),
         TEST(test_an_instance_that_does_not_come_back_after_a_reboot_is_removed),
         TEST(test_an_instance_that_was_never_registered_is_left_alone),
@@ -959,7 +1009,8 @@ TEST_MAIN(TEST(test_each_loss_ends_in_one_drain_and_one_detach),
         TEST(test_a_clock_that_is_set_starts_grace_anew),
         TEST(test_connected_at_ecs_cancels_at_either_confirmation),
         TEST(test_without_an_answer_of_ecs_nothing_is_done),
-        TEST(test_contradicting_witnesses_are_not_known),
+        TEST(test_contradicting_witnesses_are_not_known), TEST(test_a_recovery_is_believed_at_once),
+        TEST(test_a_link_that_is_seen_outweighs_a_silent_log),
         TEST(test_a_silence_that_ecs_contradicts_is_blindness),
         TEST(test_what_somebody_meant_is_never_acted_on),
         TEST(test_an_update_is_not_acted_on_for_15_minutes), TEST(test_each_brake_holds_and_says_so),
@@ -975,6 +1026,7 @@ TEST_MAIN(TEST(test_each_loss_ends_in_one_drain_and_one_detach),
         TEST(test_the_cooldown_holds_a_second_incident),
         TEST(test_an_orphan_that_is_attached_again_is_watched_again),
         TEST(test_also_act_on_docker_needs_no_lost_link),
+        TEST(test_a_drain_is_undone_although_the_journal_is_lost),
         TEST(test_a_crash_after_any_step_loses_nothing_and_repeats_nothing),
         TEST(test_a_crash_before_any_step_loses_nothing_and_repeats_nothing),
         TEST(test_a_reboot_at_any_step_loses_nothing_and_repeats_nothing),

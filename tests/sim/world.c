@@ -385,6 +385,10 @@ void world_crash(World *world, bool reboot) {
                         .registered_before = true },
         };
 
+        if (world->journal_lost)
+                event.restored = (Restored){ .no_journal = true };
+        world->journal_lost = false;
+
         if (reboot)
                 world->now.mono = (Mono){ SPAN_SEC(20) };
         /* Answers on their way to the old process are lost with it; what they answer to has happened all the same. */
