@@ -177,10 +177,11 @@ void checks_take(Checks *checks, const Sample *sample, const Policy *policy, Mon
 void checks_confirm(Checks *checks, const Confirmation *confirmation, const Policy *policy, Mono now) {
         if (confirmation->outcome != OUTCOME_OK)
                 return;
+        /* Noted at its beginning, so that one which never ends is no excuse for ever; the next one counts anew. */
+        if (confirmation->updating && !checks->control.updating)
+                checks->updating_from = now;
         checks->control = *confirmation;
         checks->control_at = now;
-        if (confirmation->updating && !mono_is_set(checks->updating_from))
-                checks->updating_from = now;
         /* The log was silent, so we called it wedged, and ECS says that it is connected: the log is not to be trusted. */
         if (confirmation->connected &&
                 log_machine_state(&checks->log, policy, true, now) == LOG_STATE_WEDGED)

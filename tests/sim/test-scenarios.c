@@ -543,6 +543,29 @@ static void test_an_update_is_not_acted_on_for_15_minutes(void) {
         expect_removed_once(&world);
 }
 
+static void test_an_update_that_only_ecs_knows_of_counts_each_time(void) {
+        World world;
+
+        world_init(&world);
+        for (unsigned i = 0; i < 2; i++) {
+                world.updating = true;
+                world_cut(&world);
+                world_run(&world, SPAN_MIN(14)); /* asked after 5 min, and then it is an update */
+                EXPECT_EQ(world.core.verdict.cause, CAUSE_UPDATE);
+                EXPECT_EQ(world.core.verdict.fault, FAULT_INTENDED);
+                world.updating = false;
+                world_connect(&world);
+                world_run(&world, SPAN_HOUR(3));
+                /* ECS is not asked while all is well: it last said so during the update. */
+                world_cut(&world);
+                world_run(&world, SPAN_MIN(6));
+                EXPECT_EQ(world.core.verdict.cause, CAUSE_LINK_LOST);
+                world_connect(&world);
+                world_run(&world, SPAN_MIN(2));
+        }
+        expect_nothing_done(&world);
+}
+
 /* --- brakes ------------------------------------------------------------------------------------------------------ */
 
 static void brake_observe(World *world) {
@@ -1013,7 +1036,9 @@ TEST_MAIN(TEST(test_each_loss_ends_in_one_drain_and_one_detach),
         TEST(test_a_link_that_is_seen_outweighs_a_silent_log),
         TEST(test_a_silence_that_ecs_contradicts_is_blindness),
         TEST(test_what_somebody_meant_is_never_acted_on),
-        TEST(test_an_update_is_not_acted_on_for_15_minutes), TEST(test_each_brake_holds_and_says_so),
+        TEST(test_an_update_is_not_acted_on_for_15_minutes),
+        TEST(test_an_update_that_only_ecs_knows_of_counts_each_time),
+        TEST(test_each_brake_holds_and_says_so),
         TEST(test_a_missing_right_that_acting_does_not_need_holds_nothing),
         TEST(test_a_share_hold_settles_before_anything_is_done),
         TEST(test_a_sick_count_that_still_moves_holds), TEST(test_a_boot_is_given_its_grace),
