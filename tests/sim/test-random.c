@@ -259,6 +259,8 @@ static void test_random_lives_break_no_promise(void) {
 int main(int argc, char **argv) {
         static const Test tests[] = { TEST(test_random_lives_break_no_promise) };
 
+        if (getenv("TEST_FULL"))
+                n_lives = 6000;
         if (argc > 2 && strcmp(argv[1], "--lives") == 0)
                 n_lives = (unsigned) strtoul(argv[2], NULL, 10);
         else if (argc > 1)
