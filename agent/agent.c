@@ -270,13 +270,18 @@ static void describe(Agent *agent) {
 
 static void on_group(const char *group, Lifecycle lifecycle, void *userdata) {
         Agent *agent = userdata;
+        bool news = copy_if_new(agent->target.group, sizeof(agent->target.group), group);
 
         (void) lifecycle;
-        if (copy_if_new(agent->target.group, sizeof(agent->target.group), group) && agent->restored)
+        if (news && agent->restored)
                 (void) journal_save(agent);
         if (group[0] == '\0')
                 agent->target.group[0] = '\0';
         (void) reporter_target(agent->reporter, &agent->target);
+        /* Described before the group was known, the right to detach has not been asked for. */
+        if (news && agent->described)
+                (void) actor_do(agent->actor, &(Effect){ .type = EFFECT_PROBE },
+                        &(ActorContext){ .target = &agent->target });
         describe(agent);
 }
 
@@ -386,7 +391,8 @@ static void on_published(const AwsAnswer *answer, size_t n_data, void *userdata)
                 if (!agent->metrics_refused)
                         log_event(LOG_WARNING, MESSAGE_METRICS_FAILING,
                                 (const LogField[]){ { "HEALTH_ERROR_CODE", .text = answer->code }, {} },
-                                "CloudWatch refuses some of our metrics (%s %s); they are dropped, and counted in "
+                                "CloudWatch refuses some of our metrics (%s %s); they are dropped, and "
+                                "counted in "
                                 "samples_dropped.",
                                 answer->code, answer->message);
                 agent->metrics_refused = true;
@@ -661,7 +667,8 @@ static bool names(const struct inotify_event *event, const char *path) {
 static bool unfinished(const struct inotify_event *event, const char *path) {
         struct stat st;
 
-        return (event->mask & IN_CREATE) != 0 && lstat(path, &st) >= 0 && S_ISREG(st.st_mode) && st.st_nlink == 1;
+        return (event->mask & IN_CREATE) != 0 && lstat(path, &st) >= 0 && S_ISREG(st.st_mode) &&
+               st.st_nlink == 1;
 }
 
 static int on_settings_changed(sd_event_source *source, const struct inotify_event *event, void *userdata) {

@@ -155,6 +155,8 @@ static void say_introspection(Text *text, const StatusView *view) {
         text_add(text, "answers, %sregistered", s->registered ? "" : "not ");
         if (s->tasks == ANSWER_HUNG)
                 text_add(text, ", but its task list hangs");
+        if (s->tasks == ANSWER_WRONG)
+                text_add(text, ", but its task list cannot be understood");
         if (s->tasks_running >= 0)
                 text_add(text, ", %" PRId32 " tasks run", s->tasks_running);
         if (s->tasks_stuck > 0)

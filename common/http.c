@@ -32,6 +32,7 @@
         6L /* kept alive: services and local endpoints that are asked at least once a minute */
 #define HTTP_FIELDS_MAX 65536 /* bytes of all header fields of an answer */
 #define HTTP_BODY_FIRST 4096  /* bytes allocated when the first part of a body comes */
+#define HTTP_BUFFER     4096L /* bytes read at a time; curl allocates 16 kB for each transfer, and several run at once */
 
 /* A name and where it was last found. */
 typedef struct HttpHost {
@@ -813,6 +814,7 @@ static CURLcode http_call_set_client(HttpCall *call, const HttpRequest *request)
         HTTP_SET(CURLOPT_NOSIGNAL, 1L);
 #if LIBCURL_VERSION_NUM >= 0x075700
         HTTP_SET(CURLOPT_QUICK_EXIT, 1L);
+        HTTP_SET(CURLOPT_BUFFERSIZE, HTTP_BUFFER);
 #endif
 #if LIBCURL_VERSION_NUM >= 0x075500
         HTTP_SET(CURLOPT_PROTOCOLS_STR, "http,https");

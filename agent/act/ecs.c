@@ -174,8 +174,14 @@ static Outcome read_failures(const cJSON *json, Confirmation *confirmation) {
         return OUTCOME_OK;
 }
 
+bool ecs_is_another(const cJSON *instance, const Target *target) {
+        const char *id = NULL;
+
+        return json_get_string(instance, "ec2InstanceId", &id) >= 0 && strcmp(id, target->instance_id) != 0;
+}
+
 /** The answer to a DescribeContainerInstances of one. */
-static void read_described(const AwsAnswer *answer, Confirmation *ret) {
+static void read_described(const AwsAnswer *answer, const Target *target, Confirmation *ret) {
         Confirmation confirmation = { .outcome = ecs_outcome(answer, false) };
         const cJSON *instances = NULL;
 
@@ -183,7 +189,8 @@ static void read_described(const AwsAnswer *answer, Confirmation *ret) {
                 if (json_get_array(answer->json, "containerInstances", &instances) < 0 ||
                         cJSON_GetArraySize(instances) == 0)
                         confirmation.outcome = read_failures(answer->json, &confirmation);
-                else if (ecs_read_confirmation(cJSON_GetArrayItem(instances, 0), &confirmation) < 0)
+                else if (ecs_read_confirmation(cJSON_GetArrayItem(instances, 0), &confirmation) < 0 ||
+                         ecs_is_another(cJSON_GetArrayItem(instances, 0), target))
                         confirmation.outcome = OUTCOME_BLIND;
         }
         confirmation.server_time = answer->server_time;
@@ -393,7 +400,7 @@ static void confirm_answered(const AwsAnswer *answer, void *userdata) {
         EcsCall *call = userdata;
         Confirmation confirmation;
 
-        read_described(answer, &confirmation);
+        read_described(answer, &call->target, &confirmation);
         call->confirmed(&confirmation, answer, call->userdata);
 }
 
@@ -538,7 +545,7 @@ static void undrain_read(const AwsAnswer *answer, void *userdata) {
         Confirmation is;
         int r = 0;
 
-        read_described(answer, &is);
+        read_described(answer, &call->target, &is);
         if (is.outcome != OUTCOME_OK || !is.marked) {
                 call->done(is.outcome, answer, call->userdata);
                 return;

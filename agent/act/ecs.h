@@ -95,6 +95,8 @@ void ecs_write_filter(JsonWriter *body, const char *instance_id);
 int ecs_read_found(const cJSON *json, Target *target);
 /** ecs_read_confirmation() - the pure part: one element of containerInstances. Return: 0; -EBADMSG. */
 int ecs_read_confirmation(const cJSON *instance, Confirmation *ret);
+/** ecs_is_another() - whether it belongs to another EC2 instance: whoever told us its ARN was not our agent */
+bool ecs_is_another(const cJSON *instance, const Target *target);
 /**
  * ecs_read_mark() - whether an element of containerInstances says that it is being, or has been, removed
  * @ret: since when, by the services' clock; WALL_NEVER if that cannot be read; set only if it is marked

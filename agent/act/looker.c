@@ -612,6 +612,8 @@ static int read_instance(Looker *looker, const cJSON *instance) {
                 ecs_read_confirmation(instance, &confirmation) < 0)
                 return -EBADMSG;
         own = is_own_arn(looker, arn);
+        if (own && ecs_is_another(instance, &looker->target))
+                return -EBADMSG;
         if (own)
                 looker->look.own = confirmation;
         if (confirmation.connected || !is_counted(confirmation.status))

@@ -223,9 +223,9 @@ static void probe_answered(const AwsAnswer *answer, void *userdata) {
 }
 
 int prober_start(Prober *prober, const Target *target) {
+        prober->target = *target; /* also for those that are still to come: the group may be news */
         if (prober->busy)
                 return 0;
-        prober->target = *target;
         prober->next = 0;
         prober->busy = true;
         return probe_next(prober);

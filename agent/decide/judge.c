@@ -182,6 +182,8 @@ void checks_confirm(Checks *checks, const Confirmation *confirmation, const Poli
                 checks->updating_from = now;
         checks->control = *confirmation;
         checks->control_at = now;
+        if (confirmation->status != CONTROL_MISSING)
+                checks->registered_before = true;
         /* The log was silent, so we called it wedged, and ECS says that it is connected: the log is not to be trusted. */
         if (confirmation->connected &&
                 log_machine_state(&checks->log, policy, true, now) == LOG_STATE_WEDGED)

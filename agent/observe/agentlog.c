@@ -20,7 +20,7 @@
 #include "common/loop.h"
 #include "common/parse.h"
 
-#define FOLLOW_READ_BLOCK      ((size_t) 64 * 1024) /* the one buffer; a longer line is judged by its head */
+#define FOLLOW_READ_BLOCK      ((size_t) 16 * 1024) /* the one buffer; a longer line is judged by its head */
 #define FOLLOW_READ_SLICE      ((size_t) 256 * 1024)
 #define FOLLOW_READ_PER_SECOND ((uint64_t) 4 * 1024 * 1024)
 #define FOLLOW_PENDING_MAX     ((uint64_t) 4 * 1024 * 1024)

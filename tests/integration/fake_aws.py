@@ -321,6 +321,8 @@ class _Handler(fake_http.Handler):
                 answer.body = b""
             elif fault.kind == "huge":
                 answer.body = b"[" * fault.size
+            elif fault.kind == "body":
+                answer.body = fault.body
         call["status"] = None if cut else answer.status
         self.answer(answer.status, answer.content_type, answer.body, answer.headers, answer.chunked, cut)
 

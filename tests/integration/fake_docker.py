@@ -19,6 +19,8 @@ class _Handler(fake_http.Handler):
 
     def do_GET(self):
         owner = self.server.owner
+        if self.server.stopping:  # a connection that was kept open dies with the daemon
+            raise fake_http.Gone
         owner.asked.append(self.path)
         ping = self.path.endswith("/_ping")
         while owner.mode == "hang" or owner.mode == "hang-list" and not ping:

@@ -14,6 +14,7 @@
     garbage             HTTP 200 with bytes that are neither JSON nor XML; what was asked happens
     empty               HTTP 200 with an empty body; what was asked happens
     huge                HTTP 200 with .size bytes (16 MiB unless given) of body; what was asked happens
+    body                HTTP 200 with .body, which are bytes; what was asked happens
     expired             the token has expired
     signature           SignatureDoesNotMatch, whatever was sent
     denied              AccessDenied
@@ -32,11 +33,12 @@ class Fault:
     @count: how many calls it applies to; None: until cleared. @where: function(params) -> bool, to pick calls."""
 
     def __init__(self, action, kind, count=None, seconds=1.0, status=None, message=None, code=None, size=16 << 20,
-                 where=None):
+                 where=None, body=b""):
         if kind not in KINDS:
             raise ValueError(f"no such fault: {kind}")
         self.action, self.kind, self.count, self.seconds = action, kind, count, float(seconds)
         self.status, self.message, self.code, self.size, self.where = status, message, code, size, where
+        self.body = body
         self.cleared = threading.Event()
 
     def fits(self, service, action, params):

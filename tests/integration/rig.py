@@ -43,7 +43,8 @@ CONFIG = {
 }
 
 # the same again for tests that have to be many: the daemon never asks for less than a second without a break
-QUICK = {"grace": "1s", "grace_dead": "1s", "confirm": {"before": "300ms"}}
+QUICK = {"grace": "1s", "grace_dead": "1s", "confirm": {"before": "300ms"},
+         "metrics": {"period": "1s", "sample": "500ms"}}
 
 PROC = {
     "vmstat": "nr_free_pages 100000\noom_kill 0\n",
@@ -496,5 +497,7 @@ class Rig:
 def watching(config=(), **options):
     """A Rig with QUICK times whose daemon has started through."""
     with Rig(merged(QUICK, dict(config)), **options) as rig:
+        group = rig.fake.world.group(rig.group)
+        group.detach_seconds = group.launch_seconds = 0.2
         rig.wait_ready()
         yield rig

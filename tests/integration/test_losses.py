@@ -13,6 +13,7 @@ from rig import QUICK, Rig, merged, watching
 
 BUS = {"units": True}
 REPAIR = {"repair": {"enabled": True, "wait": "2s"}}
+IN_VAIN = {"repair": {"enabled": True, "wait": "500ms"}}
 
 
 def link_lost(rig):
@@ -65,9 +66,10 @@ LOSSES = {
     "agent_exited": (unit_exited, BUS),
     "agent_absent": (not_back_after_reboot, {}),
 }
-# what a restart of the unit may mend
-REPAIRABLE = {**{cause: (happen, BUS) for cause, (happen, _) in LOSSES.items() if cause != "link_lost"},
-              "agent_dead": (agent_killed_under_systemd, BUS)}
+# what a restart of the unit may mend; half of them are mended here, the others not
+MENDED = {"agent_hung": agent_stopped, "agent_wedged": agent_wedged, "agent_exited": unit_exited}
+NOT_MENDED = {"agent_dead": agent_killed_under_systemd, "agent_failed": unit_failed,
+              "agent_absent": not_back_after_reboot}
 # short graces that end before the last witness has spoken would name the cause by what the first ones say
 SETTINGS = {"agent_wedged": {"ecs_agent": {"wedged_after": "500ms"}},
             "agent_failed": {"grace": "6s"}, "agent_exited": {"grace": "6s"}}
@@ -89,14 +91,12 @@ def test_a_loss_ends_in_one_drain_and_one_detach(cause):
         assert status["record"]["removals"] == 1 and status["headline"]["state"] == "removed"
 
 
-@pytest.mark.parametrize("cause", REPAIRABLE)
+@pytest.mark.parametrize("cause", MENDED)
 def test_a_repair_that_helps_ends_it(cause):
-    happen, options = REPAIRABLE[cause]
-    with watching(merged(REPAIR, SETTINGS.get(cause, {})), **options) as rig:
-        # with the link refused the repair could not help
-        happen(rig)
+    with watching(merged(REPAIR, SETTINGS.get(cause, {})), units=True) as rig:
+        MENDED[cause](rig)
         rig.wait_for(lambda: restarts(rig), 60, "a restart of ecs.service")
-        rig.control.restore()
+        rig.control.restore()  # with the link refused the repair could not help
         rig.wait_cause("none")
         status = rig.wait_stage("watching")
         assert status["record"]["cause"] == cause and status["record"]["incident"] == 1
@@ -105,12 +105,11 @@ def test_a_repair_that_helps_ends_it(cause):
         assert [(one["unit"], one["mode"]) for one in restarts(rig)] == [("ecs.service", "replace")]
 
 
-@pytest.mark.parametrize("cause", REPAIRABLE)
+@pytest.mark.parametrize("cause", NOT_MENDED)
 def test_a_repair_that_does_not_help_is_tried_once(cause):
-    happen, options = REPAIRABLE[cause]
-    with watching(merged(REPAIR, SETTINGS.get(cause, {})), **options) as rig:
+    with watching(merged(IN_VAIN, SETTINGS.get(cause, {})), units=True) as rig:
         rig.repair_works = False
-        happen(rig)
+        NOT_MENDED[cause](rig)
         rig.wait_for(lambda: restarts(rig), 60, "a restart of ecs.service")
         assert not rig.drains()
         rig.check_removed()
@@ -126,7 +125,7 @@ def test_an_agent_that_retries_is_not_restarted():
 
 @pytest.mark.parametrize("how", ["deny", "break"])
 def test_a_repair_that_is_not_possible_does_not_stop_the_path(how):
-    with watching(REPAIR, units=True) as rig:
+    with watching(IN_VAIN, units=True) as rig:
         rig.repair_works = False
         rig.systemd(f"{how} on")
         agent_killed_under_systemd(rig)
@@ -144,7 +143,7 @@ def disk_read_only(rig):
 
 
 FURTHER = {
-    "docker": (lambda rig: setattr(rig.docker, "mode", "hang-list"), {"docker": True}),
+    "docker": (lambda rig: rig.docker.closed(), {"docker": True}),
     "disk_read_only": (disk_read_only, {}),
 }
 
@@ -224,7 +223,7 @@ def test_the_path_goes_on_without_the_sockets(happen):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_the_path_goes_on_when_the_agent_log_may_not_be_read():
-    with watching(daemon=False) as rig:
+    with Rig(QUICK, daemon=False) as rig:
         (rig.root / "var/log/ecs").chmod(0)
         rig.start_daemon()
         rig.wait_status(lambda s: s["identity"]["group"] and sight(s, "agent log") == "denied", 40, "the start")

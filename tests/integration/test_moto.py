@@ -109,7 +109,7 @@ def test_moto_verifies_every_call_from_the_drop_to_the_end_of_the_detach(moto):
         assert [one for one in calls if not one["verified"]] == []
         # refused are only the probes of rights, by what they name
         assert {(one["action"], one["status"], one["code"]) for one in calls if one["status"] != 200} <= {
-            ("PutAttributes", 400, "TargetNotFoundException")}
+            ("PutAttributes", 400, "TargetNotFoundException"), ("DeleteAttributes", 400, "TargetNotFoundException")}
         assert [one["params"]["containerInstances"] for one in rig.drains()] == [[rig.host.arn]]
         assert [one["params"]["ShouldDecrementDesiredCapacity"] for one in rig.real_detaches()] == ["false"]
         order = [one["action"] for one in calls if one in rig.drains() + rig.real_detaches()]

@@ -20,7 +20,7 @@ def reading(status, name):
     return next(one["reading"] for one in status["witnesses"] if one["name"] == name)
 
 
-def stays(rig, cause, seconds=3.0):
+def stays(rig, cause, seconds=2.0):
     """Several graces long the verdict stays, and nothing is done."""
     def still():
         status = rig.peek()
