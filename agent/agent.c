@@ -7,6 +7,7 @@
 
 #include "agent/agent.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <string.h>
 #include <strings.h>
@@ -386,6 +387,8 @@ static void on_published(const AwsAnswer *answer, size_t n_data, void *userdata)
         (void) n_data;
         actor_note(agent->actor, "PutMetricData", answer->outcome);
         say_left_out(agent);
+        /* Reading the CA bundle, a look or a backlog leaves some 100 kB of holes that nobody fills again. */
+        (void) malloc_trim(0);
         if (answer->outcome == AWS_REFUSED) {
                 /* The publisher seeks the culprit in smaller batches and drops it: no outage, and said once. */
                 if (!agent->metrics_refused)

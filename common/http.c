@@ -32,7 +32,7 @@
         6L /* kept alive: services and local endpoints that are asked at least once a minute */
 #define HTTP_FIELDS_MAX 65536 /* bytes of all header fields of an answer */
 #define HTTP_BODY_FIRST 4096  /* bytes allocated when the first part of a body comes */
-#define HTTP_BUFFER     4096L /* bytes read at a time; curl allocates 16 kB for each transfer, and several run at once */
+#define HTTP_BUFFER     4096L /* bytes read at a time; curl's 16 kB would add up over transfers */
 
 /* A name and where it was last found. */
 typedef struct HttpHost {

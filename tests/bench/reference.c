@@ -42,7 +42,8 @@ static int ask(CURL *easy, const char *url, X509_STORE *store) {
         (void) curl_easy_setopt(easy, CURLOPT_TIMEOUT, 20L);
         code = curl_easy_perform(easy);
         if (code != CURLE_OK)
-                (void) fprintf(stderr, "reference: %s: %s\n", url, *error ? error : curl_easy_strerror(code));
+                (void) fprintf(
+                        stderr, "reference: %s: %s\n", url, *error ? error : curl_easy_strerror(code));
         return code == CURLE_OK ? 0 : -1;
 }
 

@@ -6,7 +6,6 @@ shows that it was they that held. The settings are written anew for each, since 
 """
 
 import itertools
-import os
 import pathlib
 import time
 
@@ -72,7 +71,7 @@ def sick(rig, count):
             one.connected = number >= count
 
 
-# -- one by one -----------------------------------------------------------------------------------------------------
+# -- one by one ---------------------------------------------------------------------------------------------------
 
 def test_grace():
     with watching({"grace": "1h", "grace_dead": "1h"}, units=True) as rig:
@@ -236,7 +235,7 @@ def test_cooldown():
         assert len(rig.drains()) == drains and not rig.detaches()
 
 
-# -- families ---------------------------------------------------------------------------------------------------------
+# -- families -----------------------------------------------------------------------------------------------------
 
 def test_off_by_tag():
     with watching() as rig:
@@ -344,7 +343,7 @@ def test_blind():
         let_go(rig)
 
 
-# -- rights -----------------------------------------------------------------------------------------------------------
+# -- rights -------------------------------------------------------------------------------------------------------
 
 READS = {
     "DescribeClusters": "ecs", "ListContainerInstances": "ecs", "DescribeContainerInstances": "ecs",
@@ -367,6 +366,18 @@ def test_a_read_that_is_denied_leaves_observing():
         assert not rig.systemd_events  # no repair either
         rig.fake.clear()
         let_go(rig)
+
+
+def test_a_read_that_was_denied_from_the_first_start_leaves_observing():
+    with Rig(QUICK, daemon=False) as rig:
+        rig.fake.deny("DescribeContainerInstances")
+        rig.start_daemon()
+        rig.wait_status(lambda s: problem(s, "denied", "ecs:DescribeContainerInstances"), 40, "the missing right")
+        status = rig.status()
+        assert status["stage"]["name"] == "watching" and status["headline"]["state"] == "healthy"
+        rig.drop_link()
+        rig.wait_cause("link_lost")
+        rig.holds_for(lambda: not rig.actions(), 2, "nothing done")
 
 
 @pytest.mark.parametrize("action", WRITES)
@@ -414,7 +425,7 @@ def test_metrics_that_are_denied_do_not_matter():
         rig.check_removed()
 
 
-# -- between drain and detach -------------------------------------------------------------------------------------------
+# -- between drain and detach -------------------------------------------------------------------------------------
 
 def off(rig):
     rig.fake.world.group(rig.group).tags[TAG] = "off"
@@ -484,7 +495,7 @@ def test_without_a_drain_by_the_settings():
         assert rig.actions() == ["detach"] and rig.own.status == "ACTIVE"
 
 
-# -- DetachInstances ----------------------------------------------------------------------------------------------------
+# -- DetachInstances ----------------------------------------------------------------------------------------------
 
 def of_own(rig):
     return lambda params: params.get("InstanceIds") == [rig.instance]
@@ -552,7 +563,7 @@ def test_a_drain_whose_answer_is_lost_is_not_left_behind(action, fault):
         assert rig.own.attributes[MARK].startswith("removing")
 
 
-# -- a service that misbehaves --------------------------------------------------------------------------------------------
+# -- a service that misbehaves ------------------------------------------------------------------------------------
 
 def test_reads_that_lag_behind():
     with watching({"brakes": {"turn": "3s"}}) as rig:  # reads that lag by more than a turn are believed
@@ -602,7 +613,8 @@ def test_a_clock_that_is_an_hour_off_is_corrected(seconds):
         assert problem(status, "clock", "slow" if seconds > 0 else "fast")
 
 
-KEYS = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
 
 
 def test_a_secret_that_is_wrong_is_told():

@@ -13,6 +13,7 @@ from rig import QUICK, Rig, merged, watching
 
 BUS = {"units": True}
 REPAIR = {"repair": {"enabled": True, "wait": "2s"}}
+SLOWLY = {"grace": "6s", "grace_dead": "6s"}
 IN_VAIN = {"repair": {"enabled": True, "wait": "500ms"}}
 
 
@@ -91,6 +92,15 @@ def test_a_loss_ends_in_one_drain_and_one_detach(cause):
         assert status["record"]["removals"] == 1 and status["headline"]["state"] == "removed"
 
 
+def test_after_a_reboot_grace_waits_for_a_witness():
+    with watching(SLOWLY) as rig:
+        not_back_after_reboot(rig)
+        rig.wait_cause("agent_absent")
+        assert "cause none, fault host" not in rig.log()
+        status = rig.wait_stage("grace")
+        assert status["verdict"]["witnesses"]
+
+
 @pytest.mark.parametrize("cause", MENDED)
 def test_a_repair_that_helps_ends_it(cause):
     with watching(merged(REPAIR, SETTINGS.get(cause, {})), units=True) as rig:
@@ -135,7 +145,7 @@ def test_a_repair_that_is_not_possible_does_not_stop_the_path(how):
             assert "RestartUnit" in rig.log() and "nteractive authentication required" in rig.log()
 
 
-# -- further causes that the settings name ---------------------------------------------------------------------------
+# -- further causes that the settings name ------------------------------------------------------------------------
 
 def disk_read_only(rig):
     table = rig.root / "proc/1/mountinfo"

@@ -488,9 +488,10 @@ def test_the_path_does_not_wait_for_cloudwatch(kind):
 def test_a_metric_call_whose_answer_is_lost_is_the_only_one_that_is_sent_again():
     """It may or may not have arrived: a duplicate leaves minimum, maximum and average as they are, a hole does not."""
     with Rig(config=OUTAGE) as rig:
-        wait_periods(rig, 1)
+        wait_periods(rig, 2)
         rig.fake.fault("PutMetricData", "cut_after_effect", count=1)
-        wait_periods(rig, 3)
+        wait_periods(rig, 4)
         times = beats(rig)
-        assert len(times) - len(set(times)) == 1
+        twice = {at for at in times if times.count(at) > 1}
+        assert len(twice - {times[0]}) == 1  # the first period may be so short that the second begins with it
         check_gaps(sorted(times))

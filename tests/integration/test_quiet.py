@@ -169,7 +169,7 @@ def test_a_flood_in_the_log_costs_little_and_hides_nothing(monkeypatch):
         assert status["verdict"]["cause"] == "link_lost"
 
 
-# -- ECS says that it is connected ----------------------------------------------------------------------------------
+# -- ECS says that it is connected --------------------------------------------------------------------------------
 
 def kill(rig):
     rig.kill_agent()
@@ -180,7 +180,8 @@ def test_ecs_says_connected_at_the_first_confirmation(happen):
     with watching() as rig:
         rig.fake.world.force_connected(rig.instance, True)
         happen(rig)
-        rig.wait_for(lambda: len(rig.fake.calls_of("DescribeContainerInstances", rig.own.arn)) >= 2, 40, "two questions")
+        rig.wait_for(lambda: len(rig.fake.calls_of("DescribeContainerInstances", rig.own.arn)) >= 2, 40,
+                     "two questions")
         status = rig.wait_status(lambda s: s["control_plane"]["connected"], 20, "ECS's answer")
         assert status["record"]["incident"] == 0
         assert not rig.actions() and not rig.fake.calls_of("DescribeClusters")
@@ -229,7 +230,7 @@ def test_a_loss_that_ended_while_we_were_frozen_is_none():
         assert calm_again(rig)["record"]["incident"] == 0
 
 
-# -- intended -------------------------------------------------------------------------------------------------------
+# -- intended -----------------------------------------------------------------------------------------------------
 
 def operator_stops(unit):
     def happen(rig):
