@@ -57,11 +57,6 @@ static const char *const stage_sentences[STAGE_N] = {
 };
 
 static void log_stage(const Core *core) {
-        if (core->tidying && core->stage == STAGE_UNDOING) {
-                log_info("There is no journal of this instance: reading at ECS whether a drain of ours was "
-                         "left behind.");
-                return;
-        }
         log_event(core->stage >= STAGE_HELD    ? LOG_WARNING
                   : core->stage == STAGE_GRACE ? LOG_INFO
                                                : LOG_NOTICE,

@@ -117,11 +117,6 @@ static int held_by(const Core *core, bool down, BrakeSet brakes, Mono now) {
         return __builtin_popcount(brakes);
 }
 
-/* Reading at a start whether an earlier life has left something at ECS is none: its series would cost on every host. */
-static bool is_incident(const Core *core) {
-        return core_incident_open(core) && !core->tidying;
-}
-
 static void sample_remedy(Reporter *reporter, Mono now) {
         const Core *core = reporter->options.core;
         bool down = core->verdict.down && core->stage != STAGE_REMOVED;
@@ -137,7 +132,7 @@ static void sample_remedy(Reporter *reporter, Mono now) {
         metrics_gauge(reporter->metrics, METRIC_REMEDIATION_HELD, held_by(core, down, brakes, now));
         metrics_gauge(reporter->metrics, METRIC_CONFIG_ERROR,
                 reporter->options.config_error(reporter->options.userdata) ? 1 : 0);
-        reporter->ill_in_period |= down || is_incident(core);
+        reporter->ill_in_period |= down || core_incident_open(core);
 }
 
 static void on_sampling(Timer *timer, Now now, void *userdata) {
@@ -241,7 +236,7 @@ void reporter_plan(Reporter *reporter, const Plan *plan) {
                 reporter->removed_in_period = true;
         }
         reporter->removals = core->removals;
-        reporter->ill_in_period |= is_incident(core);
+        reporter->ill_in_period |= core_incident_open(core);
 }
 
 void reporter_state(const Reporter *reporter, PublisherState *ret) {

@@ -159,14 +159,15 @@ static void restore(Core *core, const Restored *restored, Now now) {
         core->checks.answered_this_boot |= restored->answered_this_boot;
         core->checks.registered_before |= restored->registered_before;
         core->stage_from = core->restored_at = now.mono;
-        core->tidying = restored->no_journal;
-        if (restored->no_journal)
-                core->record.marked =
-                        true; /* as far as we know; and the next restart may come before we know more */
+        /* As far as we know; and the next restart may come before we know more. */
+        core->record.marked |= restored->no_journal;
+        core->tidying = core->record.marked && !core->record.drained;
+        core->tidy_at = mono_add(now.mono, draw_span(core, 0, core->policy.turn / 4));
         switch ((Stage) record->stage) {
         case STAGE_DETACHING:
         case STAGE_VERIFYING:
                 core->stage = STAGE_VERIFYING;
+                core->patience = core->policy.turn;
                 core->grace_served = restored->same_boot;
                 core->due = now.mono;
                 return;
@@ -190,7 +191,7 @@ static void restore(Core *core, const Restored *restored, Now now) {
         case STAGE_TURN:
         case STAGE_UNDOING: break;
         }
-        core->stage = record->drained || record->marked ? STAGE_UNDOING : STAGE_WATCHING;
+        core->stage = record->drained ? STAGE_UNDOING : STAGE_WATCHING;
         core->grace_served = core->stage == STAGE_UNDOING && restored->same_boot;
         core->due = core->stage == STAGE_UNDOING ? now.mono : MONO_INFINITE;
 }
@@ -402,14 +403,12 @@ static Signal signal_of_change(Outcome outcome) {
         return outcome == OUTCOME_OK ? SIGNAL_DONE : outcome == OUTCOME_LOST ? SIGNAL_LOST : SIGNAL_FAILED;
 }
 
-static Signal signal_of_undrain(Core *core, Outcome outcome) {
-        if (!core->tidying || outcome != OUTCOME_OK)
-                return signal_of_change(outcome);
-        core->tidying = core->record.marked = false;
-        return SIGNAL_WELL;
-}
-
 static Signal signal_of_detach(Core *core, Outcome outcome) {
+        /* Reads lag: "still in" is believed only when a detach would have shown by now; longer, if it was accepted, and at
+         * once, if it was refused. */
+        core->patience = outcome == OUTCOME_OK        ? core->policy.turn * 5
+                         : outcome == OUTCOME_REFUSED ? 0
+                                                      : core->policy.turn;
         /* ValidationError is what an instance gets that is detached already, and every other refusal: read to tell. */
         if (outcome == OUTCOME_REFUSED)
                 core->tries = 1;
@@ -417,29 +416,22 @@ static Signal signal_of_detach(Core *core, Outcome outcome) {
                                                                       : signal_of_change(outcome);
 }
 
-static Signal signal_of_verification(Core *core, const Verification *verification, Now now) {
-        Span sent = wall_since(now.wall, core->record.detach_sent);
+static bool is_out(Lifecycle lifecycle) {
+        return lifecycle == LIFECYCLE_DETACHING || lifecycle == LIFECYCLE_DETACHED ||
+               lifecycle == LIFECYCLE_TERMINATING;
+}
 
+static Signal signal_of_verification(const Core *core, const Verification *verification, Now now) {
+        /* The metadata service's word is free and of its own; its "in no group" proves nothing. */
+        if (is_out(core->checks.lifecycle))
+                return SIGNAL_OUT;
         if (verification->outcome != OUTCOME_OK)
                 return SIGNAL_NONE;
-        switch (verification->lifecycle) {
-        case LIFECYCLE_NO_GROUP:
-        case LIFECYCLE_DETACHED:
-        case LIFECYCLE_DETACHING:
-        case LIFECYCLE_TERMINATING: return SIGNAL_OUT;
-        case LIFECYCLE_IN_SERVICE:
-                if (verification->activity)
-                        return SIGNAL_OUT;
-                /* Reads lag: believe "still in" only when a detach would have shown by now. */
-                return core->tries >= 2 && (sent < 0 || sent >= core->policy.turn) ? SIGNAL_STILL_IN
-                                                                                   : SIGNAL_NONE;
-        case LIFECYCLE_UNKNOWN:
-        case LIFECYCLE_PENDING:
-        case LIFECYCLE_STANDBY:
-        case LIFECYCLE_WARM:
-        case LIFECYCLE_OTHER: break;
-        }
-        return core->tries >= 2 && (sent < 0 || sent >= core->policy.turn) ? SIGNAL_STILL_IN : SIGNAL_NONE;
+        if (is_out(verification->lifecycle) || verification->lifecycle == LIFECYCLE_NO_GROUP ||
+                verification->activity)
+                return SIGNAL_OUT;
+        return core->tries >= 2 && mono_since(now.mono, core->stage_from) >= core->patience ? SIGNAL_STILL_IN
+                                                                                            : SIGNAL_NONE;
 }
 
 static Signal signal_of_answer(Core *core, const Event *event, Now now) {
@@ -448,7 +440,7 @@ static Signal signal_of_answer(Core *core, const Event *event, Now now) {
         case EVENT_LOOKED: return signal_of_look(core, &event->look, now);
         case EVENT_REPAIRED: return event->outcome == OUTCOME_OK ? SIGNAL_NONE : SIGNAL_FAILED;
         case EVENT_DRAINED: return signal_of_change(event->outcome);
-        case EVENT_UNDRAINED: return signal_of_undrain(core, event->outcome);
+        case EVENT_UNDRAINED: return signal_of_change(event->outcome);
         case EVENT_DETACHED: return signal_of_detach(core, event->outcome);
         case EVENT_VERIFIED: return signal_of_verification(core, &event->verified, now);
         case EVENT_TICK:
@@ -502,12 +494,7 @@ static Signal signal_of_state(Core *core, Now now) {
                 return SIGNAL_LOST;
         }
         switch (core->stage) {
-        case STAGE_WATCHING:
-                /* Only a registered instance has anything at ECS, and one that is out of its group keeps its drain. */
-                if (core->tidying && mono_is_set(core->checks.registered_at) &&
-                        core->checks.lifecycle == LIFECYCLE_IN_SERVICE)
-                        return SIGNAL_FORGETFUL;
-                return ill ? SIGNAL_ILL : SIGNAL_NONE;
+        case STAGE_WATCHING: return ill ? SIGNAL_ILL : SIGNAL_NONE;
         case STAGE_GRACE:
                 if (!ill)
                         return SIGNAL_WELL;
@@ -630,7 +617,7 @@ static void enter(Core *core, Stage next, Now now) {
         case STAGE_DRAINING:
                 core->record.drained = core->record.marked = core->record.acted = true;
                 core->checks.our_drain = true;
-                core->drain_doubtful = false;
+                core->drain_doubtful = core->tidying = false;
                 break;
         case STAGE_DETACHING:
                 core->record.detach_sent = now.wall;
@@ -707,6 +694,29 @@ static void ask_control_plane(Core *core, Now now, Plan *plan) {
                 plan->wake = mono_min(plan->wake, at);
 }
 
+static void finish_tidying(Core *core, Outcome outcome, Plan *plan) {
+        if (outcome != OUTCOME_OK)
+                return;
+        core->tidying = core->record.marked = false;
+        plan->record_changed = true;
+}
+
+/* Without a journal nobody remembers whether a drain of ours was left at ECS: read it there, and undo it, when there is
+ * time. An instance that never registered has nothing there, and one that is out of its group keeps its drain. */
+static void tidy_up(Core *core, Now now, Plan *plan) {
+        if (!core->tidying || core->stage != STAGE_WATCHING || core->awaiting != 0 ||
+                !mono_is_set(core->checks.registered_at) || core->checks.lifecycle != LIFECYCLE_IN_SERVICE)
+                return;
+        if (!mono_before(now.mono, core->tidy_at)) {
+                Span wait = span_min(core->policy.turn / 2 << core->tidy_tries, core->policy.turn * 5);
+
+                core->tidy_at = mono_add(now.mono, draw_span(core, wait / 2, wait + wait / 2));
+                core->tidy_tries += core->tidy_tries < 4;
+                add_effect(core, plan, EFFECT_UNDRAIN, now.mono);
+        }
+        plan->wake = mono_min(plan->wake, core->tidy_at);
+}
+
 static void plan_wake(Core *core, Now now, Plan *plan) {
         Mono grace_end = core_grace_end(core);
 
@@ -746,7 +756,9 @@ void core_step(Core *core, const Event *event, Now now, Plan *plan) {
         }
         follow_illness(core, now.mono);
 
-        if (answered)
+        if (answered && event->type == EVENT_UNDRAINED && core->stage == STAGE_WATCHING)
+                finish_tidying(core, event->outcome, plan);
+        else if (answered)
                 move(core, signal_of_answer(core, event, now), now, plan);
         for (unsigned i = 0; i < 3 && plan->n_effects == 0; i++) {
                 Signal signal = signal_of_state(core, now);
@@ -756,6 +768,7 @@ void core_step(Core *core, const Event *event, Now now, Plan *plan) {
                 move(core, signal, now, plan);
         }
         ask_control_plane(core, now, plan);
+        tidy_up(core, now, plan);
 
         if (core->stage == STAGE_GRACE) /* for people; what needs a look is not asked yet */
                 core->brakes = ask_brakes(core, NULL, now) & ~(1u << BRAKE_BLIND);

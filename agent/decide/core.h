@@ -152,6 +152,9 @@ typedef struct Core {
         bool grace_served;  /* grace was over before our own restart, in the middle of an incident */
         Mono restored_at;   /* ... at which the witnesses began anew */
         bool tidying; /* no journal: whether a drain of ours was left at ECS must be read, and undone */
+        Mono tidy_at;
+        unsigned tidy_tries;
+        Span patience;       /* VERIFYING: how long "still in" is not believed */
         bool drain_doubtful; /* ... and between journal and drain: whether it was sent must be read */
 
         unsigned confirmations;

@@ -71,7 +71,7 @@ static void judge_sockets(Checks *checks, const Sample *sample, const Policy *po
                         stuck = s->backlog > 0 || s->unread > 0 ? READING_DOWN : READING_UP;
         }
         check_take(&checks->link, link, 1, 1, now);
-        check_take(&checks->listener, listener, 2, 1, now);
+        check_take(&checks->listener, listener, 1, 1, now);
         check_take(&checks->stuck, stuck, 3, 1, now);
 }
 

@@ -10,7 +10,6 @@
 /* clang-format off */
 static const Transition transitions[STAGE_N][SIGNAL_N] = {
         [STAGE_WATCHING] = {
-                [SIGNAL_FORGETFUL] = TO(STAGE_UNDOING,    EFFECT_UNDRAIN),
                 [SIGNAL_ILL]       = TO(STAGE_GRACE,      EFFECT_NONE),
         },
         [STAGE_GRACE] = {
@@ -72,7 +71,6 @@ static const Transition transitions[STAGE_N][SIGNAL_N] = {
         [STAGE_UNDOING] = {
                 [SIGNAL_DUE]       = TO(STAGE_UNDOING,    EFFECT_UNDRAIN),
                 [SIGNAL_DONE]      = TO(STAGE_HELD,       EFFECT_NONE),
-                [SIGNAL_WELL]      = TO(STAGE_WATCHING,   EFFECT_NONE),
         },
         [STAGE_REMOVED] = {
                 [SIGNAL_IN_AGAIN]  = TO(STAGE_WATCHING,   EFFECT_NONE),

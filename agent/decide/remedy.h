@@ -21,9 +21,8 @@ typedef enum Signal {
         SIGNAL_FAILED,    /* the effect has certainly not happened */
         SIGNAL_LOST,      /* it may have happened */
         SIGNAL_OUT,       /* this instance is out of its group */
-        SIGNAL_STILL_IN,  /* it is still in, and nothing is on its way */
-        SIGNAL_FORGETFUL, /* no journal: what we may have left behind must be looked for */
-        SIGNAL_IN_AGAIN,  /* somebody has attached it again */
+        SIGNAL_STILL_IN, /* it is still in, and nothing is on its way */
+        SIGNAL_IN_AGAIN, /* somebody has attached it again */
 } Signal;
 #define SIGNAL_N (SIGNAL_IN_AGAIN + 1)
 

@@ -67,7 +67,7 @@ static void hear_link(const Checks *checks, const Policy *policy, Mono now, Evid
                 checks->samples[WITNESS_LOG].log.level_raised)
                 e->log = LOG_STATE_BLIND;
         log_down = e->log == LOG_STATE_DOWN || e->log == LOG_STATE_BACKOFF || e->log == LOG_STATE_WEDGED ||
-                   e->log == LOG_STATE_STOPPED;
+                   e->log == LOG_STATE_STOPPED || e->log == LOG_STATE_INACTIVE;
 
         /* A dead or frozen process writes no last word: its log and its sockets go on looking well. */
         if (e->log == LOG_STATE_UP && !process_down &&
@@ -214,7 +214,8 @@ static bool not_down(const Checks *checks, const Policy *policy, Mono boot_grace
                                        policy->act_if_never_registered ? FAULT_HOST : FAULT_UNKNOWN),
                                true;
                 }
-                return false;
+                /* Refused once, and not believed yet: nobody says "down". */
+                return e->say_down == 0 && (settle_on(ret, CAUSE_NOT_KNOWN, FAULT_UNKNOWN), true);
         }
         if (e->say_down != 0)
                 return false;

@@ -223,7 +223,8 @@ static void introspection_on_metadata(const HttpAnswer *answer, void *userdata) 
 
         introspection_take_metadata(introspection, answer);
         introspection->call = http_call_free(introspection->call);
-        if (introspection->sample.sight == SIGHT_CLEAR && sample->metadata != ANSWER_REFUSED) {
+        if (introspection->sample.sight == SIGHT_CLEAR && sample->metadata != ANSWER_REFUSED &&
+                sample->metadata != ANSWER_HUNG) {
                 if (introspection_ask(introspection, introspection->tasks_url, introspection_on_tasks) == 0)
                         return;
                 introspection->sample.sight = SIGHT_FAILED;

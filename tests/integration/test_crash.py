@@ -101,6 +101,8 @@ def test_damaged_journals_do_not_repeat_a_detach(monkey, damage):
     kill_at(monkey, "DetachInstances", "hang_after_effect")
     for path in copies(rig):
         path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    # without a journal it has nothing but the metadata service's word for it, which comes when the detach is through
+    rig.wait_for(lambda: rig.fake.world.instance(rig.instance).target == "Detached", 20, "the end of the detach")
     monkey.start()
     wait_for_log(rig, "The journal is damaged and was ignored")
     stays_as_it_is(monkey)

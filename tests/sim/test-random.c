@@ -185,6 +185,8 @@ static void draw_event(World *world) {
 static void note_truth(World *world) {
         bool up = world->linked && !world->black_hole && world->process == PROCESS_RUNS;
 
+        if (verdict_ill(&world->core.verdict) && world->core.verdict.cause == CAUSE_NONE)
+                broken("ill of nothing");
         if (!up)
                 life->truly_up_since = MONO_NEVER;
         else if (!mono_is_set(life->truly_up_since))

@@ -1012,6 +1012,7 @@ static void test_a_drain_is_undone_although_the_journal_is_lost(void) {
         world.undrain_outcome = OUTCOME_UNAVAILABLE;
         world_run(&world, SPAN_MIN(5));
         EXPECT(world.undrains >= 2);
+        EXPECT_EQ(world.core.stage, STAGE_WATCHING); /* it is no incident */
         world.undrain_outcome = OUTCOME_OK;
         world_run(&world, SPAN_MIN(15));
         EXPECT_EQ(world.status, CONTROL_ACTIVE);
