@@ -439,7 +439,7 @@ static Signal signal_of_answer(Core *core, const Event *event, Now now) {
         case EVENT_CONFIRMED: return signal_of_confirmation(core, &event->confirmed, now.mono);
         case EVENT_LOOKED: return signal_of_look(core, &event->look, now);
         case EVENT_REPAIRED: return event->outcome == OUTCOME_OK ? SIGNAL_NONE : SIGNAL_FAILED;
-        case EVENT_DRAINED: return signal_of_change(event->outcome);
+        case EVENT_DRAINED:
         case EVENT_UNDRAINED: return signal_of_change(event->outcome);
         case EVENT_DETACHED: return signal_of_detach(core, event->outcome);
         case EVENT_VERIFIED: return signal_of_verification(core, &event->verified, now);

@@ -79,7 +79,7 @@ typedef struct World {
         bool drain_before_detach;
         BrakeSet held; /* every brake that has held since world_mark() */
         void (*on_effect)(struct World *world, const Effect *effect);
-        bool journal_lost;     /* at the next crash */
+        bool journal_lost; /* at the next crash */
         bool swallow; /* effects are planned and journalled, and then the process dies: nothing is carried out */
 } World;
 
