@@ -87,8 +87,9 @@ def test_on_what_ecs_knows_to_be_connected_is_left_alone():
     with unregistered(ON, known=True) as rig:
         rig.fake.world.force_connected(rig.instance, True)
         rig.wait_for(lambda: searches(rig), 30, "a question to ECS")
-        status = rig.wait_status(lambda s: s["identity"]["container_instance"] == rig.own.arn, 20, "its own ARN")
-        assert status["verdict"]["cause"] == "never_registered"
+        rig.wait_status(lambda s: s["identity"]["container_instance"] == rig.own.arn, 20, "its own ARN")
+        # ECS knows it: it has registered, and its agent is what is missing
+        rig.wait_cause("agent_absent")
         rig.wait_for(lambda: rig.own.attributes.get("ecs-health-agent") == "detach", 10, "its own attribute")
         rig.holds_for(lambda: not rig.actions() and not rig.detach_attempts(), 5, "nothing is done")
         assert not state_changes(rig)
