@@ -739,9 +739,10 @@ static void test_publisher_slows_down_when_everything_is_refused(void) {
 
 static void test_publisher_hands_what_is_left_to_its_successor(void) {
         World world;
-        Datum datum = datum_at(3);
+        Datum datum;
 
-        world_open(&world, SPAN_MSEC(1), true);
+        world_open(&world, SPAN_MSEC(1), true); /* sets what times count from */
+        datum = datum_at(3);
         EXPECT_EQ(metrics_mount(world.metrics, METRIC_DISK_USED, "/some mount", 1), 0);
         add(&world, 0, 3);
         datum.metric = METRIC_DISK_USED;
