@@ -411,9 +411,10 @@ static void test_publisher_dimension_values_are_made_acceptable(void) {
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 World world;
                 Target odd = target;
-                Datum datum = datum_at(0);
+                Datum datum;
 
                 world_open(&world, 0, false);
+                datum = datum_at(0);
                 strcpy(odd.group, cases[i].group);
                 EXPECT_EQ(publisher_target(world.publisher, &odd), 0);
                 EXPECT_EQ(metrics_mount(world.metrics, METRIC_DISK_USED, cases[i].path, 1), 0);
