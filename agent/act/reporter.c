@@ -108,28 +108,31 @@ static void sample_disks(Reporter *reporter) {
         }
 }
 
-/* What somebody meant is no alarm, unless he seems to have forgotten it. */
-static int held_by(const Core *core, bool down, BrakeSet brakes, Mono now) {
-        if (!down)
+BrakeSet reporter_brakes(const Core *core) {
+        if (core->stage != STAGE_HELD && core->stage != STAGE_GRACE)
+                return 0;
+        /* Grace and the questions to ECS are the path itself, not an obstacle in it. */
+        return core->brakes & ~((1u << BRAKE_GRACE) | (1u << BRAKE_CONFIRM));
+}
+
+int reporter_held(const Core *core, Mono now) {
+        if (!core->verdict.down || core->stage == STAGE_REMOVED)
                 return 0;
         if (core->verdict.fault == FAULT_INTENDED)
                 return mono_since(now, core->cause_from) > INTENT_FORGOTTEN;
-        return __builtin_popcount(brakes);
+        return __builtin_popcount(reporter_brakes(core));
 }
 
 static void sample_remedy(Reporter *reporter, Mono now) {
         const Core *core = reporter->options.core;
         bool down = core->verdict.down && core->stage != STAGE_REMOVED;
-        /* Grace and the questions to ECS are the path itself, not an obstacle in it. */
-        BrakeSet brakes = core->brakes & ~((1u << BRAKE_GRACE) | (1u << BRAKE_CONFIRM));
+        BrakeSet brakes = reporter_brakes(core);
 
         metrics_gauge(reporter->metrics, METRIC_REMEDIATION_STAGE, core->stage);
-        if (core->stage != STAGE_HELD && core->stage != STAGE_GRACE)
-                brakes = 0;
         for (unsigned i = 0; i < BRAKE_N; i++)
                 if ((brakes & (1u << i)) != 0)
                         metrics_brake(reporter->metrics, i);
-        metrics_gauge(reporter->metrics, METRIC_REMEDIATION_HELD, held_by(core, down, brakes, now));
+        metrics_gauge(reporter->metrics, METRIC_REMEDIATION_HELD, reporter_held(core, now));
         metrics_gauge(reporter->metrics, METRIC_CONFIG_ERROR,
                 reporter->options.config_error(reporter->options.userdata) ? 1 : 0);
         reporter->ill_in_period |= down || core_incident_open(core);

@@ -35,3 +35,9 @@ int reporter_target(Reporter *reporter, const Target *target);
 /** reporter_plan() - what a step of the core means for the counters, at once: holds and removals are never missed */
 void reporter_plan(Reporter *reporter, const Plan *plan);
 void reporter_state(const Reporter *reporter, PublisherState *ret);
+
+/* The pure parts, for tests. */
+/** reporter_brakes() - the brakes that keep a disconnected host from being removed */
+BrakeSet reporter_brakes(const Core *core);
+/** reporter_held() - remediation_held: how many; 1 for a host that somebody meant to be down and left so for an hour */
+int reporter_held(const Core *core, Mono now);

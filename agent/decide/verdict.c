@@ -240,8 +240,10 @@ void verdict_decide(
         ret->witnesses = e.say_down;
         ret->up = e.say_up != 0;
 
-        if (meant_to_be(checks, policy, &cause)) /* 1 */
+        if (meant_to_be(checks, policy, &cause)) { /* 1 */
+                ret->down = e.say_down != 0 && e.say_up == 0;
                 return settle_on(ret, cause, FAULT_INTENDED);
+        }
         if (not_down(checks, policy, boot_grace_until, now, &e, ret)) /* 2 */
                 return;
         if (e.say_down != 0 && meant_to_be_down(checks, &e, now, &cause)) { /* 3 */

@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
                 memcpy(text, data, n);
         text[n] = '\0';
         rest = take_line(text, head, sizeof(head));
-        (void) sscanf(head, "%3u %3u %18lld", &service, &status, &local);
+        (void) sscanf(head, "%3u %3u %12lld", &service, &status, &local);
         rest = take_line(rest, http.date, sizeof(http.date));
         rest = take_line(rest, http.query_error, sizeof(http.query_error));
         rest = take_line(rest, http.request_id, sizeof(http.request_id));
