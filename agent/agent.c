@@ -7,10 +7,12 @@
 
 #include "agent/agent.h"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -52,6 +54,7 @@ typedef struct Agent {
         Actor *actor;
         Reporter *reporter;
         Journal *journal;
+        int lock; /* held as long as we live */
         StatusServer *status;
         Timer *waking;
         Timer *introducing;
@@ -273,7 +276,7 @@ static void on_group(const char *group, Lifecycle lifecycle, void *userdata) {
         Agent *agent = userdata;
         bool news = copy_if_new(agent->target.group, sizeof(agent->target.group), group);
 
-        (void) lifecycle;
+        agent_step(agent, &(Event){ .type = EVENT_GROUP, .lifecycle = lifecycle });
         if (news && agent->restored)
                 (void) journal_save(agent);
         if (group[0] == '\0')
@@ -780,6 +783,28 @@ static int make_http(Agent *agent) {
         return http_new(&agent->http, agent->event, agent->helper, &options);
 }
 
+/* Two daemons on one host would each drain and detach, and write over each other's journal. */
+static int take_lock(Agent *agent, const char *run) {
+        _cleanup_(freep) char *path = NULL;
+
+        if (asprintf(&path, "%s/lock", run) < 0)
+                return -ENOMEM;
+        agent->lock = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (agent->lock < 0) {
+                /* The journal decides whether one can work without a run directory. */
+                log_debug("%s: %s; a second daemon would not be noticed.", path, strerror(errno));
+                return 0;
+        }
+        if (flock(agent->lock, LOCK_EX | LOCK_NB) >= 0)
+                return 0;
+        if (errno != EWOULDBLOCK)
+                return -errno;
+        log_error("Another ecs-health-agent runs on this host and holds %s. Stop it first: systemctl stop "
+                  "ecs-health-agent.",
+                path);
+        return -EBUSY;
+}
+
 static int make_paths(Agent *agent) {
         static const char none[] = "";
         const char *root = getenv("ECS_HEALTH_AGENT_ROOT");
@@ -799,8 +824,9 @@ static int make_paths(Agent *agent) {
                 (void) snprintf(agent->boot_id, sizeof(agent->boot_id), "%.*s", (int) strcspn(boot_id, "\n"),
                         boot_id);
         r = journal_new(&agent->journal, run, state);
-        if (r < 0)
-                log_error("Neither %s nor %s can be used for the journal: %s.", run, state, strerror(-r));
+        if (r >= 0)
+                return take_lock(agent, run);
+        log_error("Neither %s nor %s can be used for the journal: %s.", run, state, strerror(-r));
         return r;
 }
 
@@ -893,6 +919,7 @@ static Agent *agent_free(Agent *agent) {
         http_free(agent->http);
         helper_free(agent->helper);
         journal_free(agent->journal);
+        closep(&agent->lock);
         sd_event_unref(agent->event);
         free(agent->settings_path);
         free(agent->pause_path);
@@ -913,6 +940,7 @@ static int agent_new(Agent **ret) {
 
         if (!agent)
                 return -ENOMEM;
+        agent->lock = -1;
         r = sd_event_default(&agent->event);
         if (r < 0)
                 return r;

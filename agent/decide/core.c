@@ -230,6 +230,7 @@ static bool take_event(Core *core, const Event *event, Now now) {
                 if (core->stage == STAGE_HELD)
                         core->due = now.mono;
                 break;
+        case EVENT_GROUP: core->checks.lifecycle_asg = event->lifecycle; break;
         case EVENT_RESTORED: restore(core, &event->restored, now); break;
         case EVENT_REPAIRED:
         case EVENT_DRAINED:
@@ -448,6 +449,7 @@ static Signal signal_of_answer(Core *core, const Event *event, Now now) {
         case EVENT_RIGHTS:
         case EVENT_POLICY:
         case EVENT_PAUSED:
+        case EVENT_GROUP:
         case EVENT_RESTORED: break;
         }
         return SIGNAL_NONE;
@@ -705,7 +707,9 @@ static void finish_tidying(Core *core, Outcome outcome, Plan *plan) {
  * time. An instance that never registered has nothing there, and one that is out of its group keeps its drain. */
 static void tidy_up(Core *core, Now now, Plan *plan) {
         if (!core->tidying || core->stage != STAGE_WATCHING || core->awaiting != 0 ||
-                !mono_is_set(core->checks.registered_at) || core->checks.lifecycle != LIFECYCLE_IN_SERVICE)
+                !mono_is_set(core->checks.registered_at) || core->checks.lifecycle != LIFECYCLE_IN_SERVICE ||
+                (core->checks.lifecycle_asg != LIFECYCLE_IN_SERVICE &&
+                        core->checks.lifecycle_asg != LIFECYCLE_PENDING))
                 return;
         if (!mono_before(now.mono, core->tidy_at)) {
                 Span wait = span_min(core->policy.turn / 2 << core->tidy_tries, core->policy.turn * 5);

@@ -60,6 +60,7 @@ typedef enum EventType {
         EVENT_RIGHTS,    /* what is known of our rights has changed */
         EVENT_POLICY,    /* new settings */
         EVENT_PAUSED,    /* paused, or resumed */
+        EVENT_GROUP,     /* Auto Scaling has said what we are to it */
         EVENT_RESTORED,  /* once, first: what the journal held */
 } EventType;
 #define EVENT_TYPE_N (EVENT_RESTORED + 1)
@@ -91,7 +92,8 @@ typedef struct Event {
                 Verification verified;
                 Rights rights;
                 Policy policy;
-                Mono paused_until; /* MONO_NEVER: not paused; MONO_INFINITE: until resumed */
+                Mono paused_until;   /* MONO_NEVER: not paused; MONO_INFINITE: until resumed */
+                Lifecycle lifecycle; /* GROUP */
                 Restored restored;
         };
 } Event;

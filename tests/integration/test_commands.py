@@ -442,3 +442,16 @@ def test_a_pause_between_drain_and_detach_undoes_the_drain():
         rig.wait_for(rig.detaches, 40, "the detach")
         rig.wait_stage("removed")
         assert rig.actions() == ["drain", "undrain", "drain", "detach"]
+
+
+def test_a_second_daemon_on_the_host_is_refused():
+    with Rig() as rig:
+        rig.wait_for(rig.status, 20, "an answer of the first")
+        second = rig.run_command("run")
+        assert second.returncode == 1
+        assert "Another ecs-health-agent runs on this host" in second.stderr
+        assert rig.status()["verdict"]["cause"] == "none"
+        # and what died does not keep its place
+        rig.kill_daemon()
+        rig.start_daemon()
+        rig.wait_for(rig.status, 20, "an answer of the next")

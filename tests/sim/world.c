@@ -397,6 +397,8 @@ void world_crash(World *world, bool reboot) {
         world->plan = (Plan){ .wake = world->now.mono };
         world->next_sample = mono_add(world->now.mono, SPAN_SEC(1));
         world_event(world, &event);
+        world_event(world, &(Event){ .type = EVENT_GROUP,
+                                   .lifecycle = world->in_group ? world->lifecycle : LIFECYCLE_NO_GROUP });
         /* The log is read back: its last word on the connection. */
         if (!world->no_log && !reboot)
                 tell(world,
