@@ -127,6 +127,21 @@ static void test_an_instance_that_does_not_come_back_after_a_reboot_is_removed(v
         EXPECT_EQ(world.core.record.cause, CAUSE_AGENT_ABSENT);
 }
 
+static void test_one_refusal_after_a_reboot_is_no_illness(void) {
+        World world;
+
+        world_init(&world);
+        world.policy.boot_grace = 0;
+        world.no_sockets = world.no_bus = true;
+        world_kill(&world);
+        world_crash(&world, true);
+        world_run(&world, SPAN_SEC(2)); /* refused once, and nobody else can tell */
+        EXPECT_EQ(world.core.verdict.cause, CAUSE_NOT_KNOWN);
+        EXPECT(!verdict_ill(&world.core.verdict));
+        world_run(&world, SPAN_SEC(20));
+        EXPECT_EQ(world.core.verdict.cause, CAUSE_AGENT_ABSENT);
+}
+
 static void test_an_instance_that_was_never_registered_is_left_alone(void) {
         World world;
 
@@ -1021,6 +1036,7 @@ static void test_a_drain_is_undone_although_the_journal_is_lost(void) {
 
 TEST_MAIN(TEST(test_each_loss_ends_in_one_drain_and_one_detach),
         TEST(test_an_instance_that_does_not_come_back_after_a_reboot_is_removed),
+        TEST(test_one_refusal_after_a_reboot_is_no_illness),
         TEST(test_an_instance_that_was_never_registered_is_left_alone),
         TEST(test_an_instance_that_was_never_registered_is_removed_if_the_settings_say_so),
         TEST(test_an_instance_that_ecs_knows_to_be_connected_is_not_unregistered),
