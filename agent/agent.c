@@ -225,7 +225,7 @@ static void agent_step(Agent *agent, const Event *event) {
         carry_out(agent, &plan, now);
         if (answered != agent->core.checks.answered_this_boot && !plan.record_changed && agent->restored)
                 (void) journal_save(agent);
-        reporter_plan(agent->reporter, &plan);
+        reporter_stepped(agent->reporter);
         observer_watch_path(agent->observer, plan.watch_path);
         if (plan.verdict_changed || plan.stage_changed || plan.brakes_changed)
                 tell_systemd(agent);

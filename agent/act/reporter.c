@@ -229,10 +229,9 @@ int reporter_target(Reporter *reporter, const Target *target) {
         return publisher_target(reporter->publisher, target);
 }
 
-void reporter_plan(Reporter *reporter, const Plan *plan) {
+void reporter_stepped(Reporter *reporter) {
         const Core *core = reporter->options.core;
 
-        (void) plan;
         if (core->removals > reporter->removals) {
                 metrics_count(reporter->metrics, METRIC_REMEDIATION_PERFORMED,
                         (double) (core->removals - reporter->removals));

@@ -32,8 +32,8 @@ Reporter *reporter_free(Reporter *reporter); /* what has not been sent goes to t
 DEFINE_CLEANUP(Reporter, reporter_free)
 
 int reporter_target(Reporter *reporter, const Target *target);
-/** reporter_plan() - what a step of the core means for the counters, at once: holds and removals are never missed */
-void reporter_plan(Reporter *reporter, const Plan *plan);
+/** reporter_stepped() - what a step of the core means for the counters, at once: holds and removals are never missed */
+void reporter_stepped(Reporter *reporter);
 void reporter_state(const Reporter *reporter, PublisherState *ret);
 
 /* The pure parts, for tests. */

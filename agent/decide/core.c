@@ -98,7 +98,6 @@ void core_init(Core *core, const Policy *policy, uint64_t seed, Now now) {
                 .policy = *policy,
                 .random = seed,
                 .stepped = now.mono,
-                .observed_from = now.mono,
                 .wall_offset = clock_sub_saturating(now.wall.usec, now.mono.usec),
                 .cause_from = now.mono,
                 .stage_from = now.mono,
@@ -117,7 +116,6 @@ static void notice_break(Core *core, Now now) {
         bool broken = mono_since(now.mono, core->stepped) > break_max(core);
 
         if (broken || jump > CLOCK_JUMP_MAX || jump < -CLOCK_JUMP_MAX) {
-                core->observed_from = now.mono;
                 core->lone_from = MONO_NEVER;
                 core->earlier_look_at = MONO_NEVER;
                 core->grace_served = false;

@@ -145,7 +145,6 @@ typedef struct Core {
 
         Mono stepped;       /* last step, to notice a freeze */
         Span wall_offset;   /* wall minus mono at the last step, to notice a clock jump */
-        Mono observed_from; /* observed without a break since */
         Mono ill_from;      /* ill, by enough witnesses, without a break since; MONO_NEVER: not ill */
         Mono lone_from;     /* down by a single witness since */
         Mono cause_from;    /* the verdict's cause stands since */
@@ -184,7 +183,6 @@ typedef struct Core {
         Mono paused_until;
         Mono boot_grace_until;
         Mono cooldown_until;
-        Mono repair_allowed_from;
         bool seen_outside; /* REMOVED: the metadata service has shown us out of the group */
         BrakeSet brakes;   /* that hold now, as last asked */
         Mono brake_until[BRAKE_N];
@@ -197,7 +195,7 @@ void core_init(Core *core, const Policy *policy, uint64_t seed, Now now);
 /** core_step() - take one event in at @now (never earlier than before) and say what to do */
 void core_step(Core *core, const Event *event, Now now, Plan *plan);
 
-/** core_stage_pending() - whether an incident is open (anything but WATCHING, GRACE and REMOVED) */
+/** core_incident_open() - whether an incident is open (anything but WATCHING, GRACE and REMOVED) */
 bool core_incident_open(const Core *core);
 /** core_grace_end() - when grace will be over if nothing changes; MONO_NEVER: it does not run */
 Mono core_grace_end(const Core *core);
