@@ -655,7 +655,8 @@ static void aws_on_timer(Timer *timer, Now now, void *userdata) {
         }
         r = aws_endpoint(call->service, aws->region, aws->domain, base);
         if (r < 0) {
-                aws_call_give_up(call, AWS_UNAVAILABLE, "no endpoint for region %s", aws->region);
+                aws_endpoint_problem(call->service, aws->region, r, base);
+                aws_call_give_up(call, AWS_UNAVAILABLE, "%s", base);
                 return;
         }
         r = aws_call_send(call, &keys, base);

@@ -187,8 +187,8 @@ static void credentials_imds_failed(AwsCredentials *credentials, int error) {
         if (error == -ENOENT)
                 credentials_fail(credentials, AWS_CREDENTIALS_NO_ROLE, "the instance has no role");
         else
-                credentials_fail(
-                        credentials, AWS_CREDENTIALS_FAILED, "metadata service: %s", strerror(-error));
+                credentials_fail(credentials, AWS_CREDENTIALS_FAILED, "metadata service: %s",
+                        imds_error_to_string(error));
 }
 
 static void credentials_on_document(const ImdsAnswer *answer, void *userdata) {

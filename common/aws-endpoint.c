@@ -19,6 +19,8 @@ static const AwsServiceInfo services[AWS_SERVICE_N] = {
         [AWS_ECS]          = { "ECS", "ecs", "ecs", "ecs", "2014-11-13",
                                "AmazonEC2ContainerServiceV20141113", "1.1" },
         [AWS_EC2]          = { "EC2", "ec2", "ec2", "ec2", "2016-11-15", NULL, NULL },
+        [AWS_CLOUDFORMATION] = { "CLOUDFORMATION", "cloudformation", "cloudformation", "cloudformation", "2010-05-15",
+                               NULL, NULL },
 };
 
 typedef struct Partition {
@@ -103,15 +105,16 @@ static bool environment_says(const char *name) {
         return value && strcasecmp(value, "true") == 0;
 }
 
-static const char *find_override(AwsService service) {
-        char name[64];
-        const char *url;
+#define VARIABLE_MAX 64
 
+/* @name: of the variable that says so */
+static const char *find_override(AwsService service, char name[static VARIABLE_MAX]) {
         if (environment_says("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"))
                 return NULL;
-        snprintf(name, sizeof(name), "AWS_ENDPOINT_URL_%s", services[service].id);
-        url = environment(name);
-        return url ? url : environment("AWS_ENDPOINT_URL");
+        (void) snprintf(name, VARIABLE_MAX, "AWS_ENDPOINT_URL_%s", services[service].id);
+        if (!environment(name))
+                (void) snprintf(name, VARIABLE_MAX, "AWS_ENDPOINT_URL");
+        return environment(name);
 }
 
 static int take_override(const char *url, char ret[static AWS_URL_MAX]) {
@@ -138,7 +141,8 @@ static int take_override(const char *url, char ret[static AWS_URL_MAX]) {
 
 int aws_endpoint(AwsService service, const char *region, const char *domain, char ret[static AWS_URL_MAX]) {
         const bool dual_stack = environment_says("AWS_USE_DUALSTACK_ENDPOINT");
-        const char *override = find_override(service), *suffix;
+        char name[VARIABLE_MAX];
+        const char *override = find_override(service, name), *suffix;
         bool fips = environment_says("AWS_USE_FIPS_ENDPOINT");
         const Partition *partition;
 
@@ -148,7 +152,7 @@ int aws_endpoint(AwsService service, const char *region, const char *domain, cha
                 return take_override(override, ret);
 
         partition = partition_find(region);
-        if (!partition && !domain)
+        if (!partition && (!domain || *domain == '\0'))
                 return -ENXIO;
         if (!partition && !is_host_part(domain, "-.", 128))
                 return -EINVAL;
@@ -159,10 +163,31 @@ int aws_endpoint(AwsService service, const char *region, const char *domain, cha
                         return -ENXIO;
                 suffix = partition->dual_stack;
         }
-        /* GovCloud's plain hosts are FIPS hosts already; only ECS has one of its own. */
-        if (fips && !dual_stack && service != AWS_ECS && strncmp(region, "us-gov-", 7) == 0)
+        /*
+         * GovCloud's plain hosts are FIPS hosts already; only ECS has one of its own. With both stacks, CloudWatch alone
+         * stays plain. Source: botocore's endpoint rule sets.
+         */
+        if (fips && strncmp(region, "us-gov-", 7) == 0 && service != AWS_ECS &&
+                (!dual_stack || service == AWS_CLOUDWATCH))
                 fips = false;
         snprintf(ret, AWS_URL_MAX, "https://%s%s.%s.%s", services[service].host_prefix, fips ? "-fips" : "",
                 region, suffix);
         return 0;
+}
+
+void aws_endpoint_problem(AwsService service, const char *region, int error, char ret[static AWS_URL_MAX]) {
+        char name[VARIABLE_MAX];
+        const char *override = find_override(service, name);
+
+        if (override && error == -EINVAL && is_host_part(region, "-", 63))
+                (void) snprintf(ret, AWS_URL_MAX,
+                        "%s is \"%.200s\", which is not http:// or https:// and a host", name,
+                        strchr(override, '@') ? "***" : override); /* before an @ there may be a password */
+        else if (error == -ENXIO)
+                (void) snprintf(ret, AWS_URL_MAX,
+                        "no %shost name is known for region \"%s\"; set AWS_ENDPOINT_URL_%s",
+                        environment_says("AWS_USE_DUALSTACK_ENDPOINT") ? "dual-stack " : "", region,
+                        services[service].id);
+        else
+                (void) snprintf(ret, AWS_URL_MAX, "\"%.63s\" is no region", region);
 }

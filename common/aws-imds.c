@@ -99,6 +99,18 @@ static int imds_status_error(unsigned status) {
         return -EPROTO;
 }
 
+const char *imds_error_to_string(int error) {
+        switch (error) {
+        case -EACCES:
+                return "access is denied or switched off: look at the instance's metadata options and "
+                       "AWS_EC2_METADATA_DISABLED";
+        case -EINVAL: return "AWS_EC2_METADATA_SERVICE_ENDPOINT is no http:// address";
+        case -EAGAIN: return "it is throttled or out of order";
+        case -EPROTO: return "its answer makes no sense";
+        default: return strerror(-error);
+        }
+}
+
 /* Errors that another try may mend. */
 static bool imds_is_passing(int error, unsigned status) {
         return status == 0 ? error != -E2BIG && error != -ENOMEM : error == -EAGAIN;

@@ -24,6 +24,9 @@ typedef struct ImdsAnswer {
 
 typedef void (*ImdsDone)(const ImdsAnswer *answer, void *userdata);
 
+/** imds_error_to_string() - what an answer's error means, and where to look; for log lines */
+const char *imds_error_to_string(int error);
+
 /** imds_new() - @http is borrowed and must outlive it */
 int imds_new(Imds **ret, sd_event *event, Http *http);
 Imds *imds_free(Imds *imds);

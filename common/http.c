@@ -18,6 +18,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "common/http.h"
@@ -71,9 +72,11 @@ struct Http {
 
         char *ca_bundle;
         X509_STORE *store; /* NULL until the first https request */
+        int store_error;   /* why it could not be loaded */
         char *user_agent;
         char *no_proxy;
-        char *proxy; /* normalized URL; NULL: none */
+        char *proxy;       /* normalized URL without user and password; NULL: none */
+        char *proxy_login; /* "user:password", percent-encoded; NULL: none */
         HttpTarget proxy_target;
         HttpStatistics statistics;
 };
@@ -90,7 +93,8 @@ struct HttpCall {
         struct curl_slist *headers, *addresses;
         int directory; /* of a Unix socket with a long path; -1: none */
         HelperCall *lookup;
-        HttpTarget hop; /* whom we connect to: the server, or the proxy */
+        HttpTarget server;
+        bool proxied; /* the hop is the proxy, not the server */
 
         int failed; /* before curl saw it; to be reported from the drain source */
         bool too_big;
@@ -166,47 +170,66 @@ static bool http_host_is_local(const char *host) {
         return false;
 }
 
-/*
- * One entry of NO_PROXY: "*", a name (which stands for those below it too), an address or a network; maybe a
- * port.
- */
-static bool http_no_proxy_entry_matches(char *entry, const HttpTarget *target) {
-        HttpAddress address, net;
-        size_t n_host = strlen(target->host), n;
-        char *slash, *colon = strchr(entry, ':');
+/* "10.0.0.1", "10.0.0.0/8", "fd00::/8", "[::1]" */
+static bool http_no_proxy_address_matches(char *entry, const HttpAddress *address) {
+        char *slash = strchr(entry, '/');
+        HttpAddress net;
+        size_t n;
+        unsigned bits;
 
-        if (strcmp(entry, "*") == 0)
-                return true;
-        if (colon && colon == strrchr(entry, ':')) {
-                if (strcmp(colon + 1, target->port) != 0)
-                        return false;
-                *colon = 0;
+        if (slash)
+                *slash++ = 0;
+        n = strlen(entry);
+        if (*entry == '[' && entry[n - 1] == ']') {
+                entry[n - 1] = 0;
+                entry++;
         }
-        if (http_address_parse(target->host, &address)) {
-                slash = strchr(entry, '/');
-                if (slash)
-                        *slash = 0;
-                if (*entry == '[' && entry[strlen(entry) - 1] == ']') {
-                        entry[strlen(entry) - 1] = 0;
-                        entry++;
-                }
-                if (!http_address_parse(entry, &net))
+        if (!http_address_parse(entry, &net))
+                return false;
+        bits = net.family == AF_INET ? 32 : 128;
+        if (slash) {
+                /* What is no number is not taken for 0, which would be every address. */
+                n = strspn(slash, "0123456789");
+                if (n == 0 || n > 3 || slash[n] != 0)
                         return false;
-                return http_address_within(&address, &net,
-                        slash ? (unsigned) strtoul(slash + 1, NULL, 10)
-                              : (net.family == AF_INET ? 32 : 128));
+                bits = (unsigned) strtoul(slash, NULL, 10);
         }
+        return http_address_within(address, &net, bits);
+}
+
+/* A name stands for those below it too, however it is written: "a.b", ".a.b", "*.a.b", "a.b." */
+static bool http_no_proxy_name_matches(const char *entry, const char *host) {
+        size_t n_host = strlen(host), n;
 
         if (strncmp(entry, "*.", 2) == 0)
                 entry++;
         if (*entry == '.')
                 entry++;
-        if (n_host > 0 && target->host[n_host - 1] == '.')
-                n_host--;
         n = strlen(entry);
-        if (n == 0 || n > n_host || strncasecmp(target->host + n_host - n, entry, n) != 0)
+        if (n > 0 && entry[n - 1] == '.')
+                n--;
+        if (n_host > 0 && host[n_host - 1] == '.')
+                n_host--;
+        if (n == 0 || n > n_host || strncasecmp(host + n_host - n, entry, n) != 0)
                 return false;
-        return n == n_host || target->host[n_host - n - 1] == '.';
+        return n == n_host || host[n_host - n - 1] == '.';
+}
+
+/* One entry of NO_PROXY: "*", a name, an address or a network; maybe a port. */
+static bool http_no_proxy_entry_matches(char *entry, const HttpTarget *target) {
+        char *colon = strrchr(entry, ':');
+        HttpAddress address;
+
+        if (strcmp(entry, "*") == 0)
+                return true;
+        if (colon && (colon == strchr(entry, ':') || (*entry == '[' && colon[-1] == ']'))) {
+                if (strcmp(colon + 1, target->port) != 0)
+                        return false;
+                *colon = 0;
+        }
+        if (http_address_parse(target->host, &address))
+                return http_no_proxy_address_matches(entry, &address);
+        return http_no_proxy_name_matches(entry, target->host);
 }
 
 static bool http_no_proxy_matches(const char *list, const HttpTarget *target) {
@@ -248,17 +271,11 @@ static int http_url_get(CURLU *url, CURLUPart part, char *buffer, size_t n_buffe
         return n <= n_buffer ? 0 : -EINVAL;
 }
 
-/* @ret_url: the normalized text, may be NULL */
-static int http_target_parse(const char *text, unsigned flags, HttpTarget *ret, char **ret_url) {
-        _cleanup_(http_url_freep) CURLU *url = curl_url();
+static int http_url_target(CURLU *url, HttpTarget *ret) {
         HttpTarget target = {};
         char scheme[8];
         size_t n;
 
-        if (!url)
-                return -ENOMEM;
-        if (curl_url_set(url, CURLUPART_URL, text, flags) != CURLUE_OK)
-                return -EINVAL;
         if (http_url_get(url, CURLUPART_SCHEME, scheme, sizeof(scheme)) < 0 ||
                 http_url_get(url, CURLUPART_HOST, target.host, sizeof(target.host)) < 0 ||
                 http_url_get(url, CURLUPART_PORT, target.port, sizeof(target.port)) < 0)
@@ -271,19 +288,18 @@ static int http_target_parse(const char *text, unsigned flags, HttpTarget *ret, 
                 (void) memmove(target.host, target.host + 1, n - 2);
                 target.host[n - 2] = 0;
         }
-        if (ret_url) {
-                char *normalized = NULL;
-
-                /* With the port written out, for curl's own default for proxies is 1080. */
-                if (curl_url_get(url, CURLUPART_URL, &normalized, CURLU_DEFAULT_PORT) != CURLUE_OK)
-                        return -ENOMEM;
-                *ret_url = strdup(normalized);
-                curl_free(normalized);
-                if (!*ret_url)
-                        return -ENOMEM;
-        }
         *ret = target;
         return 0;
+}
+
+static int http_target_parse(const char *text, HttpTarget *ret) {
+        _cleanup_(http_url_freep) CURLU *url = curl_url();
+
+        if (!url)
+                return -ENOMEM;
+        if (curl_url_set(url, CURLUPART_URL, text, CURLU_DISALLOW_USER) != CURLUE_OK)
+                return -EINVAL;
+        return http_url_target(url, ret);
 }
 
 /* Known addresses. */
@@ -310,6 +326,11 @@ static void http_host_remember(Http *http, const char *name, const HelperAnswer 
         (void) memcpy(host->addresses, answer->addresses, sizeof(host->addresses));
 }
 
+/* Whom we connect to. */
+static const HttpTarget *http_call_hop(const HttpCall *call) {
+        return call->proxied ? &call->http->proxy_target : &call->server;
+}
+
 /*
  * curl's list for CURLOPT_RESOLVE: "host:port:address,[address]". Without '+', so that it never expires in
  * there.
@@ -318,7 +339,7 @@ static int http_call_set_addresses(HttpCall *call, const char (*addresses)[46], 
         char text[HTTP_HOST_MAX + 16 + HELPER_ADDRESSES_MAX * 49];
         int at;
 
-        at = snprintf(text, sizeof(text), "%s:%s:", call->hop.host, call->hop.port);
+        at = snprintf(text, sizeof(text), "%s:%s:", http_call_hop(call)->host, http_call_hop(call)->port);
         for (unsigned i = 0; i < n && at < (int) sizeof(text); i++)
                 at += snprintf(text + at, sizeof(text) - (size_t) at,
                         strchr(addresses[i], ':') ? "%s[%s]" : "%s%s", i > 0 ? "," : "", addresses[i]);
@@ -332,9 +353,12 @@ static int http_call_set_addresses(HttpCall *call, const char (*addresses)[46], 
 
 static int http_store_load(const char *file, X509_STORE **ret) {
         X509_STORE *store;
+        struct stat st;
 
-        if (access(file, R_OK) < 0)
+        if (stat(file, &st) < 0 || access(file, R_OK) < 0)
                 return -errno;
+        if (!S_ISREG(st.st_mode)) /* a pipe would be waited for */
+                return -EBADMSG;
         store = X509_STORE_new();
         if (!store)
                 return -ENOMEM;
@@ -357,7 +381,17 @@ static void http_load_store(Http *http) {
         };
 
         for (size_t i = 0; i < (http->ca_bundle ? 1 : ELEMENTSOF(files)) && !http->store; i++)
-                (void) http_store_load(files[i], &http->store);
+                http->store_error = http_store_load(files[i], &http->store);
+}
+
+int http_trust(Http *http, const char **ret_why) {
+        if (!http->store)
+                http_load_store(http);
+        if (http->store)
+                return 0;
+        *ret_why = http->store_error == -EBADMSG ? "it holds no certificates in PEM form"
+                                                 : strerror(-http->store_error);
+        return http->store_error;
 }
 
 /* curl callbacks. None of them calls back into curl. */
@@ -646,12 +680,37 @@ static void http_call_count(HttpCall *call, HttpStatistics *statistics) {
         statistics->bytes_received += (uint64_t) (fields + down);
 }
 
+/* @words: curl's, or our own, for what is neither the proxy's doing nor the bundle's */
+static void http_call_describe(const HttpCall *call, const char *words, char *ret, size_t n_ret) {
+        const Http *http = call->http;
+        const HttpTarget *proxy = &http->proxy_target;
+        char text[1024];
+        long status = 0;
+
+        (void) curl_easy_getinfo(call->easy, CURLINFO_HTTP_CONNECTCODE, &status);
+        if (call->too_big)
+                (void) snprintf(text, sizeof(text), "answer is too long");
+        else if (!call->proxied || call->sent || call->failed != 0 || (status >= 200 && status < 300))
+                (void) snprintf(text, sizeof(text), "%s", words);
+        else if (status == 407)
+                (void) snprintf(text, sizeof(text), "proxy %s:%s answered 407: %s", proxy->host, proxy->port,
+                        http->proxy_login
+                                ? "it does not take this user and password"
+                                : "it wants a user and a password, as in http://user:password@host:port");
+        else if (status > 0)
+                (void) snprintf(text, sizeof(text), "proxy %s:%s answered %ld to CONNECT %s:%s", proxy->host,
+                        proxy->port, status, call->server.host, call->server.port);
+        else
+                (void) snprintf(text, sizeof(text), "proxy %s:%s: %s", proxy->host, proxy->port, words);
+        http_text_copy(ret, n_ret, text, strlen(text));
+}
+
 /* Answers a call. The last thing that a handler does, for the callback may free the call, or the client. */
 static void http_call_finish(HttpCall *call, CURLcode code) {
         _cleanup_(freep) char *body = NULL;
         HttpAnswer answer = call->answer;
         size_t n_allocated = call->n_allocated;
-        HttpHost *host = http_host_find(call->http, call->hop.host);
+        HttpHost *host = http_host_find(call->http, http_call_hop(call)->host);
         const char *words = call->words[0] != 0 ? call->words : curl_easy_strerror(code);
         long status = 0;
 
@@ -663,10 +722,8 @@ static void http_call_finish(HttpCall *call, CURLcode code) {
                 answer.error = -EPROTO;
         if (answer.error == 0)
                 answer.status = (unsigned) status;
-        else if (call->too_big)
-                (void) snprintf(answer.detail, sizeof(answer.detail), "answer is too long");
         else
-                http_text_copy(answer.detail, sizeof(answer.detail), words, strlen(words));
+                http_call_describe(call, words, answer.detail, sizeof(answer.detail));
         if (answer.error != 0 && !answer.sent && host)
                 host->suspect = true;
         http_call_count(call, &call->http->statistics);
@@ -747,14 +804,16 @@ static const char *http_lookup_problem(int error) {
 
 /* No new addresses: the last good ones may do. */
 static void http_call_run_at_old(HttpCall *call, int error) {
-        HttpHost *host = http_host_find(call->http, call->hop.host);
+        const HttpTarget *hop = http_call_hop(call);
+        HttpHost *host = http_host_find(call->http, hop->host);
 
         if (!host) {
                 http_call_fail(call,
                         error == -ENXIO    ? -ENXIO
                         : error == -ENOMEM ? -ENOMEM
                                            : -EHOSTUNREACH,
-                        "cannot resolve %s: %s", call->hop.host, http_lookup_problem(error));
+                        "cannot resolve %s%s: %s", call->proxied ? "the proxy " : "", hop->host,
+                        http_lookup_problem(error));
                 return;
         }
         host->used = loop_now(call->http->event).mono;
@@ -769,22 +828,23 @@ static void http_on_lookup(const HelperAnswer *answer, void *userdata) {
                 http_call_run_at_old(call, answer->error);
                 return;
         }
-        http_host_remember(call->http, call->hop.host, answer, loop_now(call->http->event).mono);
+        http_host_remember(call->http, http_call_hop(call)->host, answer, loop_now(call->http->event).mono);
         http_call_run_at(call, (const char(*)[46]) answer->addresses, answer->n_addresses);
 }
 
 static void http_call_look_up(HttpCall *call, Span timeout) {
         static const char loopback[][46] = { "127.0.0.1" };
         Http *http = call->http;
-        HttpHost *host = http_host_find(http, call->hop.host);
+        const char *name = http_call_hop(call)->host;
+        HttpHost *host = http_host_find(http, name);
         HttpAddress address;
         int r;
 
-        if (http_address_parse(call->hop.host, &address)) {
+        if (http_address_parse(name, &address)) {
                 http_call_run(call);
                 return;
         }
-        if (http_name_is_localhost(call->hop.host)) {
+        if (http_name_is_localhost(name)) {
                 http_call_run_at(call, loopback, 1);
                 return;
         }
@@ -793,8 +853,8 @@ static void http_call_look_up(HttpCall *call, Span timeout) {
                 http_call_run_at(call, (const char(*)[46]) host->addresses, host->n_addresses);
                 return;
         }
-        r = helper_resolve(http->helper, call->hop.host, span_min(timeout / 2, HTTP_LOOKUP_MAX),
-                http_on_lookup, call, &call->lookup);
+        r = helper_resolve(http->helper, name, span_min(timeout / 2, HTTP_LOOKUP_MAX), http_on_lookup, call,
+                &call->lookup);
         if (r < 0)
                 http_call_run_at_old(call, r);
 }
@@ -857,17 +917,17 @@ static CURLcode http_call_set_tls(HttpCall *call, const HttpRequest *request) {
         return r;
 }
 
-/* Sets the hop as well: whose address is needed. */
-static CURLcode http_call_set_route(HttpCall *call, const HttpRequest *request, const HttpTarget *target) {
+static CURLcode http_call_set_route(HttpCall *call, const HttpRequest *request) {
         const Http *http = call->http;
-        bool proxied = http->proxy && target->tls && !request->no_proxy && !request->unix_socket &&
-                       !http_host_is_local(target->host) && !http_no_proxy_matches(http->no_proxy, target);
+        const HttpTarget *target = &call->server;
         CURLcode r = CURLE_OK;
 
-        call->hop = proxied ? http->proxy_target : *target;
+        call->proxied = http->proxy && target->tls && !request->no_proxy && !request->unix_socket &&
+                        !http_host_is_local(target->host) && !http_no_proxy_matches(http->no_proxy, target);
         /* An empty text, unlike none, keeps curl from looking into the environment. */
-        HTTP_SET(CURLOPT_PROXY, proxied ? http->proxy : "");
-        HTTP_SET(CURLOPT_NOPROXY, proxied ? "" : "*");
+        HTTP_SET(CURLOPT_PROXY, call->proxied ? http->proxy : "");
+        HTTP_SET(CURLOPT_NOPROXY, call->proxied ? "" : "*");
+        HTTP_SET(CURLOPT_PROXYUSERPWD, call->proxied ? http->proxy_login : NULL);
         HTTP_SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
         return r;
 }
@@ -950,7 +1010,7 @@ static CURLcode http_call_set_body(HttpCall *call, const HttpRequest *request) {
         return r;
 }
 
-static int http_call_set_all(HttpCall *call, const HttpRequest *request, const HttpTarget *target) {
+static int http_call_set_all(HttpCall *call, const HttpRequest *request) {
         CURLcode r;
         int k;
 
@@ -958,7 +1018,7 @@ static int http_call_set_all(HttpCall *call, const HttpRequest *request, const H
         if (r == CURLE_OK)
                 r = http_call_set_tls(call, request);
         if (r == CURLE_OK)
-                r = http_call_set_route(call, request, target);
+                r = http_call_set_route(call, request);
         if (r == CURLE_OK)
                 r = http_call_set_body(call, request);
         HTTP_SET(CURLOPT_URL, request->url);
@@ -975,6 +1035,7 @@ static int http_call_set_all(HttpCall *call, const HttpRequest *request, const H
 int http_call(Http *http, const HttpRequest *request, HttpDone done, void *userdata, HttpCall **ret) {
         _cleanup_(http_call_freep) HttpCall *call = NULL;
         HttpTarget target;
+        const char *why;
         int r;
 
         assert(request->timeout > 0);
@@ -982,7 +1043,7 @@ int http_call(Http *http, const HttpRequest *request, HttpDone done, void *userd
 
         if (http->n_calls >= HTTP_CALLS_MAX)
                 return -EBUSY;
-        r = http_target_parse(request->url, CURLU_DISALLOW_USER, &target, NULL);
+        r = http_target_parse(request->url, &target);
         if (r < 0)
                 return r;
         call = calloc(1, sizeof(*call));
@@ -1004,12 +1065,14 @@ int http_call(Http *http, const HttpRequest *request, HttpDone done, void *userd
         call->start = loop_now(http->event).mono;
         call->deadline = mono_add(call->start, request->timeout);
 
-        r = http_call_set_all(call, request, &target);
+        call->server = target;
+        r = http_call_set_all(call, request);
         if (r < 0)
                 return r;
-        if (target.tls && !request->any_certificate && !http->store)
-                http_load_store(http);
-        if (request->unix_socket)
+        if (target.tls && !request->any_certificate && http_trust(http, &why) < 0)
+                http_call_fail(call, -EKEYREJECTED, "no certificate can be checked: CA bundle %s: %s",
+                        http->ca_bundle ? http->ca_bundle : "of the system", why);
+        else if (request->unix_socket)
                 http_call_run(call);
         else
                 http_call_look_up(call, request->timeout);
@@ -1038,16 +1101,60 @@ static int http_copy_text(const char *text, char **ret) {
         return *ret ? 0 : -ENOMEM;
 }
 
+static void http_text_wipe(char *text) {
+        if (text)
+                OPENSSL_cleanse(text, strlen(text));
+        free(text);
+}
+
+/*
+ * Takes user and password out of @url: curl quotes a proxy's address in some of its error texts. They stay
+ * percent-encoded, as CURLOPT_PROXYUSERPWD wants them.
+ */
+static int http_take_login(Http *http, CURLU *url) {
+        char *user = NULL, *password = NULL;
+        int r = 0;
+
+        (void) curl_url_get(url, CURLUPART_USER, &user, 0);
+        (void) curl_url_get(url, CURLUPART_PASSWORD, &password, 0);
+        if (user && asprintf(&http->proxy_login, "%s:%s", user, password ? password : "") < 0) {
+                http->proxy_login = NULL;
+                r = -ENOMEM;
+        }
+        if (password)
+                OPENSSL_cleanse(password, strlen(password));
+        curl_free(user);
+        curl_free(password);
+        if (curl_url_set(url, CURLUPART_USER, NULL, 0) != CURLUE_OK ||
+                curl_url_set(url, CURLUPART_PASSWORD, NULL, 0) != CURLUE_OK)
+                r = -ENOMEM;
+        return r;
+}
+
 static int http_set_proxy(Http *http, const char *text) {
-        char url[1024];
-        int n;
+        _cleanup_(http_url_freep) CURLU *url = curl_url();
+        _cleanup_(freep) char *whole = NULL;
+        char *bare = NULL;
+        int r;
 
         if (!text || *text == 0)
                 return 0;
-        n = snprintf(url, sizeof(url), "%s%s", strstr(text, "://") ? "" : "http://", text);
-        if (n >= (int) sizeof(url))
-                return -EINVAL;
-        return http_target_parse(url, 0, &http->proxy_target, &http->proxy);
+        if (!url || asprintf(&whole, "%s%s", strstr(text, "://") ? "" : "http://", text) < 0)
+                return -ENOMEM;
+        r = curl_url_set(url, CURLUPART_URL, whole, 0) == CURLUE_OK
+                    ? http_url_target(url, &http->proxy_target)
+                    : -EINVAL;
+        OPENSSL_cleanse(whole, strlen(whole));
+        if (r == 0)
+                r = http_take_login(http, url);
+        if (r < 0)
+                return r;
+        /* With the port written out, for curl's own default for proxies is 1080. */
+        if (curl_url_get(url, CURLUPART_URL, &bare, CURLU_DEFAULT_PORT) != CURLUE_OK)
+                return -ENOMEM;
+        r = http_copy_text(bare, &http->proxy);
+        curl_free(bare);
+        return r;
 }
 
 static int http_set_options(Http *http, const HttpOptions *options) {
@@ -1131,6 +1238,7 @@ Http *http_free(Http *http) {
         free(http->user_agent);
         free(http->no_proxy);
         free(http->proxy);
+        http_text_wipe(http->proxy_login);
         sd_event_unref(http->event);
         curl_global_cleanup();
         free(http);

@@ -52,8 +52,8 @@ typedef struct HttpRequest {
 
 /** What came of a request. Lent for the length of the callback. */
 typedef struct HttpAnswer {
-        /* 0: an answer came whole, whatever its status. Else: -ETIMEDOUT, -ECONNREFUSED, -EHOSTUNREACH (no address, or
-         * connecting failed), -ENXIO (name unknown), -EPROTO (not HTTP, or cut short), -E2BIG, -EKEYREJECTED (TLS
+        /* 0: an answer came whole, whatever its status. Else: -ETIMEDOUT, -ECONNREFUSED, -EHOSTUNREACH (no address,
+         * connecting failed, or the proxy says no), -ENXIO (name unknown), -EPROTO (not HTTP, or cut short), -E2BIG, -EKEYREJECTED (TLS
          * refused), -ECONNRESET, -ENOENT (no such Unix socket), -EACCES, -ENOMEM, -EIO for the rest. */
         int error;
         /* How far it got: a request of which nothing was sent cannot have had an effect. */
@@ -65,7 +65,8 @@ typedef struct HttpAnswer {
         char request_id[HTTP_HEADER_MAX];  /* x-amzn-requestid, or x-amz-request-id */
         char query_error[HTTP_HEADER_MAX]; /* x-amzn-query-error */
         char content_type[HTTP_HEADER_MAX];
-        char detail[256]; /* curl's words on an error, for a log line */
+        char detail
+                [256]; /* on an error: curl's words, or what the proxy or the CA bundle is at fault of; for a log */
         Span took;
 } HttpAnswer;
 
@@ -81,6 +82,15 @@ typedef void (*HttpDone)(const HttpAnswer *answer, void *userdata);
  */
 int http_new(Http **ret, sd_event *event, Helper *helper, const HttpOptions *options);
 Http *http_free(Http *http); /* cancels every call */
+
+/**
+ * http_trust() - load the CA bundle now, as the first https request would
+ * @ret_why: set on failure, to words that go after the bundle's name
+ *
+ * To be able to complain at once: until it can be loaded, every https request fails with -EKEYREJECTED, and tries again.
+ * Return: 0; -EBADMSG if the file holds no PEM certificate; what stat() or access() say; -ENOMEM.
+ */
+int http_trust(Http *http, const char **ret_why);
 DEFINE_CLEANUP(Http, http_free)
 
 /**

@@ -21,19 +21,19 @@ typedef enum MetadataPart {
 } MetadataPart;
 #define METADATA_PART_N (METADATA_INSTANCE_TYPE + 1)
 
-/* Where a part is found, where it goes, and whether we can do without it. */
+/* Where a part is found, where it goes, whether it may not be there, and whether we can do without it. */
 /* clang-format off */
 static const struct {
         const char *path;
         size_t offset, size;
-        bool optional;
+        bool absent, optional;
 } metadata_parts[METADATA_PART_N] = {
 #define METADATA_FIELD(field) offsetof(Identity, field), sizeof(((Identity *) NULL)->field)
         [METADATA_INSTANCE_ID]   = { "/latest/meta-data/instance-id", METADATA_FIELD(instance_id) },
         [METADATA_REGION]        = { "/latest/meta-data/placement/region", METADATA_FIELD(region) },
-        [METADATA_ZONE]          = { "/latest/meta-data/placement/availability-zone", METADATA_FIELD(zone), true },
-        [METADATA_DOMAIN]        = { "/latest/meta-data/services/domain", METADATA_FIELD(domain) },
-        [METADATA_INSTANCE_TYPE] = { "/latest/meta-data/instance-type", METADATA_FIELD(instance_type), true },
+        [METADATA_ZONE]          = { "/latest/meta-data/placement/availability-zone", METADATA_FIELD(zone), true, true },
+        [METADATA_DOMAIN]        = { "/latest/meta-data/services/domain", METADATA_FIELD(domain), true },
+        [METADATA_INSTANCE_TYPE] = { "/latest/meta-data/instance-type", METADATA_FIELD(instance_type), true, true },
 #undef METADATA_FIELD
 };
 /* clang-format on */
@@ -207,7 +207,7 @@ static void identity_on_answer(const ImdsAnswer *answer, void *userdata) {
                 metadata->settled[part] = metadata_word(answer->text, answer->n,
                         (char *) &metadata->identity + metadata_parts[part].offset,
                         metadata_parts[part].size);
-        else if (error == -ENOENT && metadata_parts[part].optional)
+        else if (error == -ENOENT && metadata_parts[part].absent)
                 metadata->settled[part] = true;
         metadata->identity_call = imds_call_free(metadata->identity_call);
 

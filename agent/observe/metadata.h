@@ -18,7 +18,7 @@ typedef struct Identity {
         char zone[64];
         char domain[128]; /* services/domain: "amazonaws.com" */
         char instance_type[64];
-        bool whole; /* instance_id, region and domain are known */
+        bool whole; /* instance_id and region are known; domain is, or is not there */
 } Identity;
 
 int metadata_new(

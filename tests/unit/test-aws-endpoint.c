@@ -10,7 +10,7 @@
 #include "tests/unit/test.h"
 
 static const char *const variables[] = { "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ECS", "AWS_ENDPOINT_URL_EC2",
-        "AWS_ENDPOINT_URL_CLOUDWATCH", "AWS_ENDPOINT_URL_AUTO_SCALING",
+        "AWS_ENDPOINT_URL_CLOUDWATCH", "AWS_ENDPOINT_URL_CLOUDFORMATION", "AWS_ENDPOINT_URL_AUTO_SCALING",
         "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT" };
 
 static void clear_environment(void) {
@@ -39,6 +39,9 @@ static void test_services_have_their_names(void) {
         EXPECT_STR(aws_service_info(AWS_CLOUDWATCH)->iam_prefix, "cloudwatch");
         EXPECT_STR(aws_service_info(AWS_ECS)->target_prefix, "AmazonEC2ContainerServiceV20141113");
         EXPECT(!aws_service_info(AWS_AUTO_SCALING)->target_prefix);
+        EXPECT_STR(aws_service_info(AWS_CLOUDFORMATION)->id, "CLOUDFORMATION");
+        EXPECT_STR(aws_service_info(AWS_CLOUDFORMATION)->api_version, "2010-05-15");
+        EXPECT(!aws_service_info(AWS_CLOUDFORMATION)->target_prefix);
 }
 
 static void test_region_decides_the_partition(void) {
@@ -76,7 +79,7 @@ static void test_unknown_region_needs_a_domain(void) {
         expect_endpoint(AWS_ECS, "xx-north-1", "aws.example", 0, "https://ecs.xx-north-1.aws.example");
         expect_endpoint(AWS_ECS, "xx-north-1", "aws.example/x", -EINVAL, NULL);
         expect_endpoint(AWS_ECS, "xx-north-1", "aws.example\r\nX: y", -EINVAL, NULL);
-        expect_endpoint(AWS_ECS, "xx-north-1", "", -EINVAL, NULL);
+        expect_endpoint(AWS_ECS, "xx-north-1", "", -ENXIO, NULL);
         expect_endpoint(AWS_ECS, "xx-north-1", ".example", -EINVAL, NULL);
 }
 
@@ -99,6 +102,8 @@ static void test_own_override_wins_over_the_general_one(void) {
         expect_endpoint(AWS_ECS, "eu-west-1", NULL, 0, "http://127.0.0.1:4566");
         expect_endpoint(AWS_EC2, "nowhere", NULL, 0, "http://127.0.0.1:4566");
         expect_endpoint(AWS_ECS, "no where", NULL, -EINVAL, NULL);
+        setenv("AWS_ENDPOINT_URL_CLOUDFORMATION", "https://vpce-1.example", 1);
+        expect_endpoint(AWS_CLOUDFORMATION, "eu-west-1", NULL, 0, "https://vpce-1.example");
         setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "True", 1);
         expect_endpoint(AWS_ECS, "eu-west-1", NULL, 0, "https://ecs.eu-west-1.amazonaws.com");
         setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "no", 1);
@@ -126,28 +131,142 @@ static void test_override_that_is_no_url_is_refused(void) {
         clear_environment();
 }
 
+static void set_variants(bool fips, bool dual_stack) {
+        setenv("AWS_USE_FIPS_ENDPOINT", fips ? "true" : "false", 1);
+        setenv("AWS_USE_DUALSTACK_ENDPOINT", dual_stack ? "true" : "false", 1);
+}
+
+/* What botocore's endpoint rule sets (1.44.5) say of the same questions. */
 static void test_fips_and_dual_stack_change_the_host(void) {
+        static const struct {
+                AwsService service;
+                const char *region;
+                bool fips, dual_stack;
+                const char *url;
+        } cases[] = {
+                { AWS_CLOUDWATCH, "eu-west-1", true, true, "https://monitoring-fips.eu-west-1.api.aws" },
+                { AWS_CLOUDWATCH, "us-gov-west-1", true, false,
+                        "https://monitoring.us-gov-west-1.amazonaws.com" },
+                { AWS_CLOUDWATCH, "us-gov-west-1", true, true, "https://monitoring.us-gov-west-1.api.aws" },
+                { AWS_CLOUDWATCH, "eusc-de-east-1", false, true,
+                        "https://monitoring.eusc-de-east-1.api.amazonwebservices.eu" },
+                { AWS_CLOUDWATCH, "eusc-de-east-1", true, false,
+                        "https://monitoring-fips.eusc-de-east-1.amazonaws.eu" },
+                { AWS_CLOUDWATCH, "eusc-de-east-1", true, true,
+                        "https://monitoring-fips.eusc-de-east-1.api.amazonwebservices.eu" },
+                { AWS_AUTO_SCALING, "eu-west-1", true, true, "https://autoscaling-fips.eu-west-1.api.aws" },
+                { AWS_AUTO_SCALING, "us-gov-west-1", true, false,
+                        "https://autoscaling.us-gov-west-1.amazonaws.com" },
+                { AWS_AUTO_SCALING, "us-gov-west-1", true, true,
+                        "https://autoscaling-fips.us-gov-west-1.api.aws" },
+                { AWS_AUTO_SCALING, "us-isob-east-1", false, true,
+                        "https://autoscaling.us-isob-east-1.api.aws.scloud" },
+                { AWS_AUTO_SCALING, "us-isob-east-1", true, false,
+                        "https://autoscaling-fips.us-isob-east-1.sc2s.sgov.gov" },
+                { AWS_AUTO_SCALING, "us-isob-east-1", true, true,
+                        "https://autoscaling-fips.us-isob-east-1.api.aws.scloud" },
+                { AWS_ECS, "eu-west-1", true, true, "https://ecs-fips.eu-west-1.api.aws" },
+                { AWS_ECS, "us-gov-west-1", true, false, "https://ecs-fips.us-gov-west-1.amazonaws.com" },
+                { AWS_ECS, "us-gov-west-1", true, true, "https://ecs-fips.us-gov-west-1.api.aws" },
+                { AWS_ECS, "us-iso-east-1", false, true, "https://ecs.us-iso-east-1.api.aws.ic.gov" },
+                { AWS_ECS, "us-iso-east-1", true, false, "https://ecs-fips.us-iso-east-1.c2s.ic.gov" },
+                { AWS_ECS, "us-iso-east-1", true, true, "https://ecs-fips.us-iso-east-1.api.aws.ic.gov" },
+                { AWS_EC2, "eu-west-1", true, true, "https://ec2-fips.eu-west-1.api.aws" },
+                { AWS_EC2, "us-gov-west-1", true, false, "https://ec2.us-gov-west-1.amazonaws.com" },
+                { AWS_EC2, "us-gov-west-1", true, true, "https://ec2-fips.us-gov-west-1.api.aws" },
+                { AWS_EC2, "eu-isoe-west-1", false, true,
+                        "https://ec2.eu-isoe-west-1.api.cloud-aws.adc-e.uk" },
+                { AWS_EC2, "eu-isoe-west-1", true, false, "https://ec2-fips.eu-isoe-west-1.cloud.adc-e.uk" },
+                { AWS_EC2, "eu-isoe-west-1", true, true,
+                        "https://ec2-fips.eu-isoe-west-1.api.cloud-aws.adc-e.uk" },
+                { AWS_CLOUDFORMATION, "eu-west-1", true, true,
+                        "https://cloudformation-fips.eu-west-1.api.aws" },
+                { AWS_CLOUDFORMATION, "cn-north-1", false, true,
+                        "https://cloudformation.cn-north-1.api.amazonwebservices.com.cn" },
+                { AWS_CLOUDFORMATION, "cn-north-1", true, false,
+                        "https://cloudformation-fips.cn-north-1.amazonaws.com.cn" },
+                { AWS_CLOUDFORMATION, "cn-north-1", true, true,
+                        "https://cloudformation-fips.cn-north-1.api.amazonwebservices.com.cn" },
+                { AWS_CLOUDFORMATION, "us-gov-west-1", true, false,
+                        "https://cloudformation.us-gov-west-1.amazonaws.com" },
+                { AWS_CLOUDFORMATION, "us-gov-west-1", true, true,
+                        "https://cloudformation-fips.us-gov-west-1.api.aws" },
+                { AWS_CLOUDFORMATION, "us-gov-east-1", false, false,
+                        "https://cloudformation.us-gov-east-1.amazonaws.com" },
+                { AWS_CLOUDFORMATION, "us-isof-south-1", false, true,
+                        "https://cloudformation.us-isof-south-1.api.aws.hci.ic.gov" },
+                { AWS_CLOUDFORMATION, "us-isof-south-1", true, false,
+                        "https://cloudformation-fips.us-isof-south-1.csp.hci.ic.gov" },
+                { AWS_CLOUDFORMATION, "us-isof-south-1", true, true,
+                        "https://cloudformation-fips.us-isof-south-1.api.aws.hci.ic.gov" },
+        };
+
         clear_environment();
-        setenv("AWS_USE_FIPS_ENDPOINT", "true", 1);
-        expect_endpoint(AWS_ECS, "us-east-1", NULL, 0, "https://ecs-fips.us-east-1.amazonaws.com");
-        expect_endpoint(AWS_ECS, "us-gov-west-1", NULL, 0, "https://ecs-fips.us-gov-west-1.amazonaws.com");
-        expect_endpoint(
-                AWS_CLOUDWATCH, "us-gov-west-1", NULL, 0, "https://monitoring.us-gov-west-1.amazonaws.com");
-        setenv("AWS_USE_DUALSTACK_ENDPOINT", "true", 1);
-        expect_endpoint(
-                AWS_CLOUDWATCH, "us-gov-west-1", NULL, 0, "https://monitoring-fips.us-gov-west-1.api.aws");
-        setenv("AWS_USE_FIPS_ENDPOINT", "false", 1);
-        expect_endpoint(AWS_EC2, "us-east-1", NULL, 0, "https://ec2.us-east-1.api.aws");
-        expect_endpoint(
-                AWS_EC2, "cn-north-1", NULL, 0, "https://ec2.cn-north-1.api.amazonwebservices.com.cn");
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                set_variants(cases[i].fips, cases[i].dual_stack);
+                expect_endpoint(cases[i].service, cases[i].region, NULL, 0, cases[i].url);
+        }
+        clear_environment();
+}
+
+static void test_an_unknown_region_has_variants_by_its_domain(void) {
+        clear_environment();
+        set_variants(true, false);
+        expect_endpoint(AWS_ECS, "xx-north-1", "aws.example", 0, "https://ecs-fips.xx-north-1.aws.example");
+        set_variants(false, true);
         expect_endpoint(AWS_EC2, "xx-north-1", "amazonaws.com", 0, "https://ec2.xx-north-1.api.aws");
+        expect_endpoint(AWS_EC2, "xx-north-1", "amazonaws.com.cn", 0,
+                "https://ec2.xx-north-1.api.amazonwebservices.com.cn");
         expect_endpoint(AWS_EC2, "xx-north-1", "aws.example", -ENXIO, NULL);
-        setenv("AWS_USE_DUALSTACK_ENDPOINT", "1", 1); /* the SDKs take "true" only */
-        expect_endpoint(AWS_EC2, "us-east-1", NULL, 0, "https://ec2.us-east-1.amazonaws.com");
+        clear_environment();
+}
+
+static void test_variants_are_asked_for_by_true_only(void) {
+        static const char *const yes[] = { "true", "True", "TRUE" }, *const no[] = { "", "1", "yes", "on",
+                "false" };
+
+        clear_environment();
+        for (size_t i = 0; i < ELEMENTSOF(yes); i++) {
+                setenv("AWS_USE_DUALSTACK_ENDPOINT", yes[i], 1);
+                expect_endpoint(AWS_EC2, "us-east-1", NULL, 0, "https://ec2.us-east-1.api.aws");
+        }
+        for (size_t i = 0; i < ELEMENTSOF(no); i++) {
+                setenv("AWS_USE_DUALSTACK_ENDPOINT", no[i], 1);
+                setenv("AWS_USE_FIPS_ENDPOINT", no[i], 1);
+                expect_endpoint(AWS_EC2, "us-east-1", NULL, 0, "https://ec2.us-east-1.amazonaws.com");
+        }
+        clear_environment();
+}
+
+static void expect_problem(const char *region, int error, const char *words) {
+        char text[AWS_URL_MAX];
+
+        aws_endpoint_problem(AWS_ECS, region, error, text);
+        EXPECT_STR(text, words);
+}
+
+static void test_a_problem_names_variable_and_value(void) {
+        clear_environment();
+        setenv("AWS_ENDPOINT_URL", "127.0.0.1:80", 1);
+        expect_problem("eu-west-1", -EINVAL,
+                "AWS_ENDPOINT_URL is \"127.0.0.1:80\", which is not http:// or https:// and a host");
+        setenv("AWS_ENDPOINT_URL_ECS", "https://me:word@host", 1);
+        expect_problem("eu-west-1", -EINVAL,
+                "AWS_ENDPOINT_URL_ECS is \"***\", which is not http:// or https:// and a host");
+        expect_problem("no where", -EINVAL, "\"no where\" is no region");
+        clear_environment();
+        expect_problem("no where", -EINVAL, "\"no where\" is no region");
+        expect_problem("xx-north-1", -ENXIO,
+                "no host name is known for region \"xx-north-1\"; set AWS_ENDPOINT_URL_ECS");
+        set_variants(false, true);
+        expect_problem("xx-north-1", -ENXIO,
+                "no dual-stack host name is known for region \"xx-north-1\"; set AWS_ENDPOINT_URL_ECS");
         clear_environment();
 }
 
 TEST_MAIN(TEST(test_services_have_their_names), TEST(test_region_decides_the_partition),
         TEST(test_unknown_region_needs_a_domain), TEST(test_what_is_no_region_is_refused),
         TEST(test_own_override_wins_over_the_general_one), TEST(test_override_that_is_no_url_is_refused),
-        TEST(test_fips_and_dual_stack_change_the_host))
+        TEST(test_fips_and_dual_stack_change_the_host),
+        TEST(test_an_unknown_region_has_variants_by_its_domain),
+        TEST(test_variants_are_asked_for_by_true_only), TEST(test_a_problem_names_variable_and_value))

@@ -247,6 +247,12 @@ static void test_switched_off_or_misnamed_it_is_not_asked(void) {
         fixture_close(&f);
 }
 
+static void test_errors_say_where_to_look(void) {
+        EXPECT(strstr(imds_error_to_string(-EACCES), "AWS_EC2_METADATA_DISABLED") != NULL);
+        EXPECT(strstr(imds_error_to_string(-EINVAL), "AWS_EC2_METADATA_SERVICE_ENDPOINT") != NULL);
+        EXPECT_STR(imds_error_to_string(-ETIMEDOUT), strerror(ETIMEDOUT));
+}
+
 static void test_a_freed_call_is_never_answered(void) {
         Fixture f = fixture_open(serve, NULL);
         Seen first = {}, last = {};
@@ -268,4 +274,4 @@ TEST_MAIN(TEST(test_an_item_is_got_with_one_token_for_all), TEST(test_a_missing_
         TEST(test_a_refused_token_is_renewed_once), TEST(test_passing_trouble_is_tried_three_times),
         TEST(test_trouble_with_the_token_ends_the_call), TEST(test_a_token_that_is_none_is_refused),
         TEST(test_nobody_there_is_an_error_in_the_end), TEST(test_switched_off_or_misnamed_it_is_not_asked),
-        TEST(test_a_freed_call_is_never_answered))
+        TEST(test_errors_say_where_to_look), TEST(test_a_freed_call_is_never_answered))

@@ -590,6 +590,61 @@ static void test_without_a_good_bundle_nobody_is_trusted(void) {
         }
 }
 
+static void test_a_bundle_that_is_none_is_named(void) {
+        static const struct {
+                const char *text; /* NULL: no such file */
+                int r;
+                const char *why;
+        } cases[] = {
+                { NULL, -ENOENT, "No such file or directory" },
+                { "", -EBADMSG, "it holds no certificates in PEM form" },
+                { "no PEM\n", -EBADMSG, "it holds no certificates in PEM form" },
+                { "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", -EBADMSG,
+                        "it holds no certificates in PEM form" },
+        };
+        Fixture f = fixture_open_with(serve_good, true, NULL);
+        char path[64], words[256];
+        const char *why = NULL;
+        Http *http = NULL;
+
+        (void) snprintf(path, sizeof(path), "%s/other.pem", f.directory);
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                FILE *file = cases[i].text ? fopen(path, "we") : NULL;
+                Seen seen;
+
+                if (file) {
+                        EXPECT(fputs(cases[i].text, file) >= 0);
+                        EXPECT_EQ(fclose(file), 0);
+                }
+                f.http = http_free(f.http);
+                EXPECT_EQ(http_new(&f.http, f.event, f.helper, &(HttpOptions){ .ca_bundle = path }), 0);
+                EXPECT_EQ(http_trust(f.http, &why), cases[i].r);
+                EXPECT_STR(why, cases[i].why);
+                seen = fetch_url(&f, f.server->url);
+                EXPECT_EQ(seen.answer.error, -EKEYREJECTED);
+                (void) snprintf(words, sizeof(words), "no certificate can be checked: CA bundle %s: %s",
+                        path, cases[i].why);
+                EXPECT_STR(seen.answer.detail, words);
+        }
+        EXPECT_EQ(f.server->accepts, 0);
+        /* It is looked at again: a file may come late. */
+        EXPECT_EQ(rename(f.pem, path), 0);
+        EXPECT_EQ(fetch_url(&f, f.server->url).answer.error, 0);
+        EXPECT_EQ(http_trust(f.http, &why), 0);
+
+        /* Neither reading a pipe for ever, nor a directory. */
+        EXPECT_EQ(unlink(path), 0);
+        EXPECT_EQ(mkfifo(path, 0600), 0);
+        EXPECT_EQ(http_new(&http, f.event, f.helper, &(HttpOptions){ .ca_bundle = path }), 0);
+        EXPECT_EQ(http_trust(http, &why), -EBADMSG);
+        http = http_free(http);
+        EXPECT_EQ(http_new(&http, f.event, f.helper, &(HttpOptions){ .ca_bundle = "/" }), 0);
+        EXPECT_EQ(http_trust(http, &why), -EBADMSG);
+        http = http_free(http);
+        EXPECT_EQ(unlink(path), 0);
+        fixture_close(&f);
+}
+
 static void test_a_plain_server_is_no_tls_server(void) {
         Fixture f = fixture_open(serve_good);
         char url[128];
@@ -730,7 +785,13 @@ static void test_a_proxy_is_asked_for_https_elsewhere_only(void) {
                 { "test", "http://127.0.0.1", "https://gone.TEST./", false, false, -EHOSTUNREACH },
                 { "*.test", "http://127.0.0.1", "https://gone.test/", false, false, -ENXIO },
                 { "*", "http://127.0.0.1", "https://gone.test/", false, false, -ENXIO },
+                { "gone.test.", "http://127.0.0.1", "https://gone.test/", false, false, -ENXIO },
                 { "gone.test:443", "http://127.0.0.1", "https://gone.test/", false, false, -ENXIO },
+                { ".test:443", "http://127.0.0.1", "https://gone.test/", false, false, -ENXIO },
+                { "gone.test:", "http://127.0.0.1", "https://gone.test/", false, true, -EHOSTUNREACH },
+                { "est", "http://127.0.0.1", "https://gone.test/", false, true, -EHOSTUNREACH },
+                { "127.0.0.1,gone.test.other", "http://127.0.0.1", "https://gone.test/", false, true,
+                        -EHOSTUNREACH },
                 { "gone.test:80", "http://127.0.0.1", "https://gone.test/", false, true, -EHOSTUNREACH },
                 { "one.test", "http://127.0.0.1", "https://gone.test/", false, true, -EHOSTUNREACH },
                 { "one.test,,.", "http://127.0.0.1", "https://gone.test/", false, true, -EHOSTUNREACH },
@@ -749,23 +810,154 @@ static void test_a_proxy_is_asked_for_https_elsewhere_only(void) {
 }
 
 static void test_no_proxy_takes_addresses_and_networks(void) {
-        static const char *const lists[] = { "255.255.255.0/24", "255.255.255.255", "255.252.0.0/14",
-                "0.0.0.0/0" };
+        static const struct {
+                const char *list, *host;
+                bool asked;
+        } cases[] = {
+                /* The kernel refuses to connect there at once. */
+                { "255.255.255.0/24", "255.255.255.255", false },
+                { "255.255.255.255", "255.255.255.255", false },
+                { "255.255.255.255:443", "255.255.255.255", false },
+                { "255.255.255.255:80", "255.255.255.255", true },
+                { "255.255.255.0/24:443", "255.255.255.255", false },
+                { "255.252.0.0/14", "255.255.255.255", false },
+                { "0.0.0.0/0", "255.255.255.255", false },
+                { "0.0.0.0/", "255.255.255.255", true },
+                { "0.0.0.0/x", "255.255.255.255", true },
+                { "0.0.0.0/-1", "255.255.255.255", true },
+                { "255.255.255.255/33", "255.255.255.255", true },
+                { "255.255.255.255/4294967296", "255.255.255.255", true },
+                { "/0", "255.255.255.255", true },
+                { "::/0", "255.255.255.255", true },
+                { "255.255", "255.255.255.255", true },
+                { "[ff00::1]", "[ff00::1]", false },
+                { "ff00::1", "[ff00::1]", false },
+                { "[ff00::1]:443", "[ff00::1]", false },
+                { "[ff00::1]:80", "[ff00::1]", true },
+                { "ff00::/8", "[ff00::1]", false },
+                { "fe00::/8", "[ff00::1]", true },
+                { "[]:443,[,]", "[ff00::1]", true },
+        };
 
-        for (size_t i = 0; i < ELEMENTSOF(lists); i++) {
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 Fixture f = fixture_open(serve_proxy);
-                HttpRequest request =
-                        request_to("https://255.255.255.255/"); /* the kernel refuses at once */
-                char proxy[128];
+                char proxy[128], url[128];
+                HttpRequest request = request_to(url);
 
                 f.http = http_free(f.http);
                 (void) snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%u", f.server->port);
+                (void) snprintf(url, sizeof(url), "https://%s/", cases[i].host);
                 EXPECT_EQ(http_new(&f.http, f.event, f.helper,
-                                  &(HttpOptions){ .https_proxy = proxy, .no_proxy = lists[i] }),
+                                  &(HttpOptions){ .https_proxy = proxy, .no_proxy = cases[i].list }),
                         0);
-                request.timeout = SPAN_MSEC(50);
+                request.timeout = cases[i].asked ? SPAN_SEC(10) : SPAN_MSEC(50);
                 EXPECT(!fetch(&f, &request).answer.sent);
-                EXPECT_EQ(f.server->accepts, 0);
+                if ((f.server->accepts > 0) != cases[i].asked)
+                        printf("# %s for %s\n", cases[i].list, cases[i].host);
+                EXPECT_EQ(f.server->accepts > 0, cases[i].asked);
+                fixture_close(&f);
+        }
+}
+
+/* A proxy's answer to CONNECT; NULL: none. It lies here, for a handler knows only the connection. */
+static const char *proxy_script;
+
+static bool serve_proxy_script(FakeConnection *c, const char *request) {
+        (void) request;
+        if (!proxy_script)
+                return fake_hang(c);
+        fake_send(c, proxy_script);
+        return false;
+}
+
+static void test_what_a_proxy_does_wrong_is_told_without_its_password(void) {
+        static const struct {
+                const char *login, *answer;
+                int error;
+                const char *words;
+        } cases[] = {
+                { "", "HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 2\r\n\r\nno",
+                        -EHOSTUNREACH, "answered 407: it wants a user and a password" },
+                { "me:s3cr%40t@", "HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic realm=x\r\n\r\n",
+                        -EHOSTUNREACH, "answered 407: it does not take this user and password" },
+                { "me:s3cr%40t@",
+                        "HTTP/1.1 407 Who\r\nProxy-Authenticate: Negotiate\r\nContent-Length: 0\r\n\r\n",
+                        -EHOSTUNREACH, "answered 407: it does not take" },
+                { "me:s3cr%40t@", "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", -EHOSTUNREACH,
+                        "answered 403 to CONNECT gone.test:443" },
+                { "me:s3cr%40t@",
+                        "HTTP/1.1 302 Go\r\nLocation: http://login.test/\r\nContent-Length: 0\r\n\r\n",
+                        -EHOSTUNREACH, "answered 302 to CONNECT" },
+                { "me:s3cr%40t@", "HTTP/1.1 503 Oops\r\n\r\n<html>", -EHOSTUNREACH,
+                        "answered 503 to CONNECT" },
+                { "me:s3cr%40t@", "<html>\r\n\r\n", 0, ": " },
+                { "me:s3cr%40t@", "\x16\x03\x01", 0, ": " },
+                { "me:s3cr%40t@", "", 0, ": " },
+                { "me:s3cr%40t@", NULL, -ETIMEDOUT, ": " },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                Fixture f = fixture_open(serve_proxy_script);
+                HttpRequest request = request_to("https://gone.test/");
+                char proxy[128], words[128];
+                Seen seen;
+
+                proxy_script = cases[i].answer;
+                f.http = http_free(f.http);
+                (void) snprintf(
+                        proxy, sizeof(proxy), "http://%s127.0.0.1:%u", cases[i].login, f.server->port);
+                EXPECT_EQ(http_new(&f.http, f.event, f.helper, &(HttpOptions){ .https_proxy = proxy }), 0);
+                if (!cases[i].answer)
+                        request.timeout = SPAN_MSEC(100);
+                seen = fetch(&f, &request);
+                (void) snprintf(words, sizeof(words), "proxy 127.0.0.1:%u%s%s", f.server->port,
+                        cases[i].words[0] == ':' ? "" : " ", cases[i].words);
+                if (strncmp(seen.answer.detail, words, strlen(words)) != 0)
+                        printf("# case %zu: %s\n", i, seen.answer.detail);
+                EXPECT(strncmp(seen.answer.detail, words, strlen(words)) == 0);
+                EXPECT(!strstr(seen.answer.detail, "s3cr"));
+                EXPECT(seen.answer.error < 0 && !seen.answer.sent);
+                if (cases[i].error != 0)
+                        EXPECT_EQ(seen.answer.error, cases[i].error);
+                fixture_close(&f);
+        }
+}
+
+static void test_a_proxy_is_not_blamed_for_what_is_behind_it(void) {
+        Fixture f = fixture_open(serve_proxy_script);
+        char proxy[128];
+        Seen seen;
+
+        /* The tunnel stands, and then there is no TLS. */
+        proxy_script = "HTTP/1.1 200 OK\r\n\r\nnonsense nonsense";
+        f.http = http_free(f.http);
+        (void) snprintf(proxy, sizeof(proxy), "http://127.0.0.1:%u", f.server->port);
+        EXPECT_EQ(http_new(&f.http, f.event, f.helper, &(HttpOptions){ .https_proxy = proxy }), 0);
+        seen = fetch_url(&f, "https://gone.test/");
+        EXPECT_EQ(seen.answer.error, -EKEYREJECTED);
+        EXPECT(!strstr(seen.answer.detail, "proxy"));
+        fixture_close(&f);
+}
+
+static void test_a_proxy_may_speak_tls_itself(void) {
+        for (unsigned trusted = 0; trusted < 2; trusted++) {
+                Fixture f = fixture_open_with(serve_proxy, true, NULL);
+                HttpOptions options = { .ca_bundle = trusted ? f.pem : NULL };
+                char proxy[128];
+                Seen seen;
+
+                f.http = http_free(f.http);
+                (void) snprintf(proxy, sizeof(proxy), "https://me:word@localhost:%u", f.server->port);
+                options.https_proxy = proxy;
+                EXPECT_EQ(http_new(&f.http, f.event, f.helper, &options), 0);
+                seen = fetch_url(&f, "https://gone.test/");
+                EXPECT_EQ(seen.answer.error, trusted ? -EHOSTUNREACH : -EKEYREJECTED);
+                EXPECT_EQ(f.server->requests, trusted);
+                if (trusted)
+                        EXPECT(strstr(f.server->last, "Proxy-Authorization: Basic bWU6d29yZA==\r\n") !=
+                                NULL);
+                else
+                        EXPECT(strstr(seen.answer.detail, "proxy localhost:") != NULL);
                 fixture_close(&f);
         }
 }
@@ -780,6 +972,14 @@ static void test_proxy_credentials_are_sent_to_the_proxy(void) {
         (void) fetch_url(&f, "https://gone.test/");
         EXPECT(strstr(f.server->last, "Proxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n") !=
                 NULL);
+        /* Without a proxy nobody is told. */
+        f.http = http_free(f.http);
+        EXPECT_EQ(http_new(&f.http, f.event, f.helper,
+                          &(HttpOptions){ .https_proxy = proxy, .no_proxy = "*" }),
+                0);
+        f.server->last[0] = 0;
+        (void) fetch_url(&f, url_of(proxy, &f, "http", "good.test"));
+        EXPECT(strncmp(f.server->last, "GET / ", 6) == 0 && !strstr(f.server->last, "Authorization"));
         fixture_close(&f);
 }
 
@@ -797,7 +997,7 @@ static void test_the_environment_names_no_proxy(void) {
 
 static void test_a_bad_proxy_is_refused(void) {
         static const char *const proxies[] = { "socks5://127.0.0.1:1", "http://", "ftp://a:1", "a b",
-                ":::" };
+                ":::", "http://u:s3cr@", "user:s3cr:3128" };
         Fixture f = fixture_open(NULL);
         Http *http = NULL;
 
@@ -904,10 +1104,14 @@ TEST_MAIN(TEST(test_answers_of_all_shapes_come_whole_or_as_an_error),
         TEST(test_a_hung_resolver_does_not_hold_up_other_calls),
         TEST(test_many_names_push_out_the_oldest_only),
         TEST(test_a_certificate_must_be_trusted_and_fit_the_name), TEST(test_the_bundle_is_read_once),
-        TEST(test_without_a_good_bundle_nobody_is_trusted), TEST(test_a_plain_server_is_no_tls_server),
-        TEST(test_unix_sockets_of_any_length_are_reached), TEST(test_unix_sockets_that_are_not_there_say_so),
+        TEST(test_without_a_good_bundle_nobody_is_trusted), TEST(test_a_bundle_that_is_none_is_named),
+        TEST(test_a_plain_server_is_no_tls_server), TEST(test_unix_sockets_of_any_length_are_reached),
+        TEST(test_unix_sockets_that_are_not_there_say_so),
         TEST(test_a_proxy_is_asked_for_https_elsewhere_only),
-        TEST(test_no_proxy_takes_addresses_and_networks), TEST(test_proxy_credentials_are_sent_to_the_proxy),
-        TEST(test_the_environment_names_no_proxy), TEST(test_a_bad_proxy_is_refused),
-        TEST(test_calls_beyond_the_limit_are_busy), TEST(test_a_freed_call_is_never_answered),
-        TEST(test_a_callback_may_free_other_calls), TEST(test_a_callback_may_free_the_client))
+        TEST(test_no_proxy_takes_addresses_and_networks),
+        TEST(test_what_a_proxy_does_wrong_is_told_without_its_password),
+        TEST(test_a_proxy_is_not_blamed_for_what_is_behind_it), TEST(test_a_proxy_may_speak_tls_itself),
+        TEST(test_proxy_credentials_are_sent_to_the_proxy), TEST(test_the_environment_names_no_proxy),
+        TEST(test_a_bad_proxy_is_refused), TEST(test_calls_beyond_the_limit_are_busy),
+        TEST(test_a_freed_call_is_never_answered), TEST(test_a_callback_may_free_other_calls),
+        TEST(test_a_callback_may_free_the_client))

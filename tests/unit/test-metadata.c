@@ -230,15 +230,16 @@ static void test_the_identity_is_told_once_it_is_whole(void) {
         fixture_close(&f);
 }
 
-static void test_the_identity_can_do_without_zone_and_type(void) {
+static void test_the_identity_can_do_without_zone_domain_and_type(void) {
         Items items = whole;
         Fixture f;
 
-        items.zone = items.instance_type = NULL;
+        items.zone = items.domain = items.instance_type = NULL;
         fixture_open(&f, &items, SPAN_HOUR(1));
         metadata_on_identity(f.metadata, on_ready, &f);
         RUN_UNTIL(&f, f.n_ready == 1);
         EXPECT_STR(metadata_identity(f.metadata)->zone, "");
+        EXPECT_STR(metadata_identity(f.metadata)->domain, "");
         fixture_close(&f);
 }
 
@@ -299,5 +300,5 @@ static void test_it_may_be_freed_in_either_handler(void) {
 TEST_MAIN(TEST(test_a_round_tells_lifecycle_and_spot_notice),
         TEST(test_a_lifecycle_that_is_no_word_is_a_failed_look), TEST(test_a_refusal_is_not_a_failure),
         TEST(test_soon_asks_again), TEST(test_the_identity_is_told_once_it_is_whole),
-        TEST(test_the_identity_can_do_without_zone_and_type), TEST(test_missing_parts_are_asked_for_again),
-        TEST(test_it_may_be_freed_in_either_handler))
+        TEST(test_the_identity_can_do_without_zone_domain_and_type),
+        TEST(test_missing_parts_are_asked_for_again), TEST(test_it_may_be_freed_in_either_handler))
