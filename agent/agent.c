@@ -13,22 +13,21 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/file.h>
-#include <sys/inotify.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "agent/act/actor.h"
 #include "agent/act/journal.h"
 #include "agent/act/reporter.h"
+#include "agent/config.h"
 #include "agent/decide/core.h"
 #include "agent/edges.h"
 #include "agent/messages.h"
 #include "agent/observe/observer.h"
 #include "agent/pause.h"
-#include "agent/settings.h"
 #include "agent/status.h"
+#include "common/file-watch.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/loop.h"
@@ -50,6 +49,7 @@ typedef struct Agent {
         Imds *imds;
         AwsCredentials *credentials;
         Aws *aws;
+        Config *config;
         Observer *observer;
         Actor *actor;
         Reporter *reporter;
@@ -59,11 +59,10 @@ typedef struct Agent {
         Timer *waking;
         Timer *introducing;
         Timer *pausing; /* a pause ends by itself */
-        sd_event_source *settings_watch, *pause_watch;
+        FileWatch *pause_watch;
 
-        char *settings_path, *pause_path, *log_path, *docker_path, *spool_path, *status_path, *root;
-        Settings settings;
-        OptionProblems problems; /* n > 0: the file was refused */
+        char *pause_path, *log_path, *docker_path, *spool_path, *status_path, *root;
+        Settings settings; /* in force, as we have taken them over from .config */
         Pause pause;
         SettingsEcs ecs;
 
@@ -72,8 +71,9 @@ typedef struct Agent {
         Target target;
         JournalEntry entry;
         int journal_disk_error;
-        bool restored;              /* the journal has been given to the core, or there is none of ours */
-        bool introduced, described; /* our group is asked for; our attributes are set */
+        bool restored; /* the journal has been given to the core, or there is none of ours */
+        bool introduced, described,
+                counted; /* our group is asked for; our attributes are set; the cluster is counted */
         char described_as[96];
         char boot_id[64];
         char last_call[768];
@@ -129,6 +129,10 @@ static void journal_restore(Agent *agent, const char *instance_id) {
         event.restored.answered_this_boot = event.restored.same_boot && entry.answered_this_boot;
         event.restored.registered_before = entry.target.arn[0] != '\0';
         agent->entry.sequence = entry.sequence;
+        /* Or a record that is written before the metadata service has answered would be nobody's after a reboot. */
+        if (agent->target.instance_id[0] == '\0')
+                (void) snprintf(agent->target.instance_id, sizeof(agent->target.instance_id), "%s",
+                        entry.target.instance_id);
         if (agent->target.arn[0] == '\0')
                 (void) snprintf(agent->target.arn, sizeof(agent->target.arn), "%s", entry.target.arn);
         /* Without an ARN the cluster was only assumed. */
@@ -259,7 +263,8 @@ static void describe(Agent *agent) {
         const char *hold = agent->pause.paused ? "paused" : "";
         char as[sizeof(agent->described_as)];
 
-        if (agent->target.arn[0] == '\0' || !agent->introduced)
+        /* What we do is told once, not first by the defaults and then by what the stack says. */
+        if (agent->target.arn[0] == '\0' || !agent->introduced || config_settling(agent->config))
                 return;
         (void) snprintf(as, sizeof(as), "%s/%s", action, hold);
         if (strcmp(as, agent->described_as) == 0)
@@ -270,6 +275,24 @@ static void describe(Agent *agent) {
                 (void) actor_do(agent->actor, &(Effect){ .type = EFFECT_PROBE },
                         &(ActorContext){ .target = &agent->target });
         agent->described = true;
+}
+
+static void on_counted(uint64_t members, void *userdata) {
+        Agent *agent = userdata;
+
+        config_members(agent->config, members);
+}
+
+/* How large the cluster is sets the pace of what every host asks now and then, which is about the stack only. */
+static void count_members(Agent *agent) {
+        StackView stack;
+
+        config_stack(agent->config, &stack);
+        if (stack.stack[0] == '\0' || agent->counted || !agent->introduced ||
+                agent->target.cluster[0] == '\0')
+                return;
+        agent->counted = true;
+        (void) actor_count_members(agent->actor, &agent->target, on_counted);
 }
 
 static void on_group(const char *group, Lifecycle lifecycle, void *userdata) {
@@ -295,6 +318,7 @@ static void on_introducing(Timer *timer, Now now, void *userdata) {
         (void) timer;
         (void) now;
         agent->introduced = true;
+        count_members(agent);
         (void) actor_find_group(agent->actor, &agent->target, on_group);
 }
 
@@ -310,15 +334,21 @@ static void on_identity(void *userdata) {
         Agent *agent = userdata;
         const Identity *identity = observer_identity(agent->observer);
         const char *region = getenv("AWS_REGION");
+        int r;
+
+        if (!region || region[0] == '\0')
+                region = identity->region;
 
         (void) copy_if_new(
                 agent->target.instance_id, sizeof(agent->target.instance_id), identity->instance_id);
         (void) copy_if_new(agent->target.zone, sizeof(agent->target.zone), identity->zone);
-        if (aws_set_region(agent->aws, region && region[0] != '\0' ? region : identity->region,
-                    identity->domain) < 0)
+        r = aws_set_region(agent->aws, region, identity->domain);
+        if (r >= 0)
+                r = config_identity(agent->config, identity->instance_id, region, identity->domain);
+        if (r < 0)
                 log_error("The region \"%s\" is none: no AWS call is possible. Set AWS_REGION, or mend the "
                           "metadata service.",
-                        region && region[0] != '\0' ? region : identity->region);
+                        region);
         journal_restore(agent, agent->target.instance_id);
         /* What is set needs no introspection, which may be switched off, or not there. */
         (void) copy_if_new(agent->target.cluster, sizeof(agent->target.cluster), agent->settings.cluster);
@@ -341,6 +371,7 @@ static void learn_from_introspection(Agent *agent) {
                 (void) journal_save(agent);
         if (agent->introduced)
                 (void) reporter_target(agent->reporter, &agent->target);
+        count_members(agent);
         describe(agent);
 }
 
@@ -424,12 +455,13 @@ static uint32_t lend_mounts(const DiskMount **ret, void *userdata) {
 static bool has_config_error(void *userdata) {
         Agent *agent = userdata;
 
-        return agent->problems.n > 0;
+        return config_has_error(agent->config);
 }
 
 static void on_status(JsonWriter *writer, void *userdata) {
         Agent *agent = userdata;
         PublisherState published;
+        StackView stack;
         StatusView view = {
                 .now = loop_now(agent->event),
                 .started = agent->started,
@@ -440,8 +472,9 @@ static void on_status(JsonWriter *writer, void *userdata) {
                 .control_host = observer_control_host(agent->observer),
                 .pause = &agent->pause,
                 .settings = &agent->settings,
-                .problems = &agent->problems,
-                .settings_path = agent->settings_path,
+                .problems = config_problems(agent->config),
+                .settings_path = config_path(agent->config),
+                .stack = &stack,
                 .published = &published,
                 .credentials = aws_credentials_state(agent->credentials),
                 .credentials_detail = aws_credentials_detail(agent->credentials),
@@ -453,6 +486,7 @@ static void on_status(JsonWriter *writer, void *userdata) {
         };
 
         reporter_state(agent->reporter, &published);
+        config_stack(agent->config, &stack);
         view.n_mounts = observer_mounts(agent->observer, &view.mounts);
         status_write(&view, writer);
 }
@@ -575,19 +609,12 @@ static bool publishes_otherwise(const Settings *old, const Settings *new) {
                old->max_series != new->max_series;
 }
 
-static void log_problems(const OptionProblems *problems, const char *consequence) {
-        unsigned kept = problems->n < OPTION_PROBLEMS_MAX ? problems->n : OPTION_PROBLEMS_MAX;
-
-        for (unsigned i = 0; i < kept; i++)
-                log_event(LOG_ERR, MESSAGE_SETTINGS_REFUSED, NULL, "%s", problems->text[i]);
-        log_event(LOG_ERR, MESSAGE_SETTINGS_REFUSED, NULL, "The settings were refused (%u problem%s); %s.",
-                problems->n, problems->n == 1 ? "" : "s", consequence);
-}
-
-static int settings_apply(Agent *agent, const Settings *new) {
+static int on_settings(void *userdata) {
+        Agent *agent = userdata;
+        const Settings *new = config_settings(agent->config);
         bool watch = watches_otherwise(&agent->settings, new),
-             publish = publishes_otherwise(&agent->settings, new);
-        Event event = { .type = EVENT_POLICY, .policy = new->policy };
+             publish = publishes_otherwise(&agent->settings, new),
+             changed = !settings_equal(&agent->settings, new);
         int r = 0;
 
         agent->settings = *new;
@@ -597,42 +624,19 @@ static int settings_apply(Agent *agent, const Settings *new) {
                 r = make_observer(agent);
         if (r < 0)
                 return r;
-        agent_step(agent, &event);
+        agent_step(agent, &(Event){ .type = EVENT_POLICY, .policy = new->policy });
         describe(agent);
-        log_event(LOG_NOTICE, MESSAGE_SETTINGS_APPLIED, NULL, "New settings are in force.");
+        count_members(agent);
+        if (changed)
+                log_event(LOG_NOTICE, MESSAGE_SETTINGS_APPLIED, NULL,
+                        "New settings are in force, action: %s.", action_to_string(new->policy.action));
         return 0;
-}
-
-static void settings_reload(Agent *agent) {
-        OptionProblems problems = { 0 };
-        Settings new;
-        int r;
-
-        r = settings_read(agent->settings_path, &new, NULL, &problems);
-        if (r == -EBADMSG) {
-                if (problems.n != agent->problems.n ||
-                        memcmp(&problems, &agent->problems, sizeof(problems)) != 0)
-                        log_problems(&problems, "the last good ones stay in force");
-                agent->problems = problems;
-                return;
-        }
-        if (r < 0) {
-                log_warning("The settings could not be read: %s.", strerror(-r));
-                return;
-        }
-        agent->problems = (OptionProblems){ 0 };
-        if (settings_equal(&new, &agent->settings))
-                return;
-        r = settings_apply(agent, &new);
-        if (r < 0) {
-                log_error("New settings could not be applied: %s.", strerror(-r));
-                (void) sd_event_exit(agent->event, r);
-        }
 }
 
 /* --- the pause switch -------------------------------------------------------------------------------------------- */
 
-static void pause_reload(Agent *agent) {
+static void pause_reload(void *userdata) {
+        Agent *agent = userdata;
         Now now = loop_now(agent->event);
         Event event = { .type = EVENT_PAUSED };
         bool was = agent->pause.paused;
@@ -661,58 +665,7 @@ static void on_pausing(Timer *timer, Now now, void *userdata) {
         pause_reload(userdata);
 }
 
-/* --- files and signals ------------------------------------------------------------------------------------------- */
-
-static bool names(const struct inotify_event *event, const char *path) {
-        const char *slash = strrchr(path, '/');
-
-        return event->len == 0 || strcmp(event->name, slash ? slash + 1 : path) == 0;
-}
-
-/* Whoever has only just made a file is going to write and close it; a link is whole when it is there. */
-static bool unfinished(const struct inotify_event *event, const char *path) {
-        struct stat st;
-
-        return (event->mask & IN_CREATE) != 0 && lstat(path, &st) >= 0 && S_ISREG(st.st_mode) &&
-               st.st_nlink == 1;
-}
-
-static int on_settings_changed(sd_event_source *source, const struct inotify_event *event, void *userdata) {
-        Agent *agent = userdata;
-
-        (void) source;
-        if (names(event, agent->settings_path) && !unfinished(event, agent->settings_path))
-                settings_reload(agent);
-        return 0;
-}
-
-static int on_pause_changed(sd_event_source *source, const struct inotify_event *event, void *userdata) {
-        Agent *agent = userdata;
-
-        (void) source;
-        if (names(event, agent->pause_path) && !unfinished(event, agent->pause_path))
-                pause_reload(agent);
-        return 0;
-}
-
-static int watch_file(
-        Agent *agent, const char *path, sd_event_inotify_handler_t handler, sd_event_source **ret) {
-        _cleanup_(freep) char *directory = strdup(path);
-        char *slash = directory ? strrchr(directory, '/') : NULL;
-        int r;
-
-        if (!slash)
-                return -ENOMEM;
-        *slash = '\0';
-        r = sd_event_add_inotify(agent->event, ret, directory,
-                IN_CLOSE_WRITE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_CREATE, handler, agent);
-        if (r == -ENOENT || r == -EACCES || r == -ENOSPC) {
-                /* No directory, no file: SIGHUP still reads it anew. */
-                log_debug("%s cannot be watched: %s.", directory, strerror(-r));
-                return 0;
-        }
-        return r;
-}
+/* --- signals ----------------------------------------------------------------------------------------------------- */
 
 static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
         Agent *agent = userdata;
@@ -723,7 +676,7 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
         /* systemd compares it with its own CLOCK_MONOTONIC; ours counts suspends as well. */
         (void) sd_event_now(agent->event, CLOCK_MONOTONIC, &now);
         (void) sd_notifyf(false, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, now);
-        settings_reload(agent);
+        config_reload(agent->config);
         pause_reload(agent);
         (void) sd_notify(false, "READY=1");
         return 0;
@@ -767,20 +720,53 @@ static const char *environment(const char *upper, const char *lower) {
         return value && value[0] != '\0' ? value : NULL;
 }
 
+#define SHOWN_URL_MAX 256
+
+/* For logs: before an @ there may be a password. */
+static const char *hide_login(const char *url, char text[static SHOWN_URL_MAX]) {
+        const char *at = strrchr(url, '@');
+        size_t n = strspn(url, "abcdefghijklmnopqrstuvwxyz0123456789+-.");
+
+        n = strncmp(url + n, "://", 3) == 0 ? n + 3 : 0;
+        (void) snprintf(
+                text, SHOWN_URL_MAX, "%.*s%s%s", (int) n, url, at ? "***@" : "", at ? at + 1 : url + n);
+        return text;
+}
+
+/*
+ * What is wrong here is complained of at once, and then lived with: the host is watched all the same, and a bundle may
+ * come late. The ECS agent takes proxies that we do not.
+ */
 static int make_http(Agent *agent) {
+        const char *proxy_from = "HTTPS_PROXY", *why;
+        char shown[SHOWN_URL_MAX];
         HttpOptions options = {
                 .ca_bundle = getenv("AWS_CA_BUNDLE"),
                 .https_proxy = environment("HTTPS_PROXY", "https_proxy"),
                 .no_proxy = environment("NO_PROXY", "no_proxy"),
                 .user_agent = "ecs-health-agent/" ECS_HEALTH_AGENT_VERSION,
         };
+        int r;
 
         if (!options.https_proxy && agent->ecs.https_proxy[0] != '\0') {
+                proxy_from = "The proxy of the ECS agent's ecs.config";
                 options.https_proxy = agent->ecs.https_proxy;
                 if (!options.no_proxy && agent->ecs.no_proxy[0] != '\0')
                         options.no_proxy = agent->ecs.no_proxy;
         }
-        return http_new(&agent->http, agent->event, agent->helper, &options);
+        r = http_new(&agent->http, agent->event, agent->helper, &options);
+        if (r == -EINVAL && options.https_proxy) {
+                log_error("%s is \"%s\", which is not http://HOST:PORT or https://HOST:PORT, with "
+                          "USER:PASSWORD@ before HOST if need be: AWS is asked without a proxy.",
+                        proxy_from, hide_login(options.https_proxy, shown));
+                options.https_proxy = NULL;
+                r = http_new(&agent->http, agent->event, agent->helper, &options);
+        }
+        if (r >= 0 && options.ca_bundle && *options.ca_bundle && http_trust(agent->http, &why) < 0)
+                log_error("AWS_CA_BUNDLE is \"%s\": %s. No AWS call can work until that is a file of "
+                          "certificates in PEM form.",
+                        options.ca_bundle, why);
+        return r;
 }
 
 /* Two daemons on one host would each drain and detach, and write over each other's journal. */
@@ -814,8 +800,7 @@ static int make_paths(Agent *agent) {
         agent->root = strdup(root ? root : none);
         if (!agent->root)
                 return -ENOMEM;
-        if (replace_path(&agent->settings_path, SETTINGS_FILE) < 0 ||
-                replace_path(&agent->pause_path, PAUSE_FILE) < 0 ||
+        if (replace_path(&agent->pause_path, PAUSE_FILE) < 0 ||
                 replace_path(&agent->spool_path, SPOOL_FILE) < 0 ||
                 replace_path(&agent->status_path, STATUS_SOCKET) < 0 || file_root(RUN_DIRECTORY, &run) < 0 ||
                 file_root(STATE_DIRECTORY, &state) < 0 || file_root(BOOT_ID_FILE, &boot_id_path) < 0)
@@ -830,18 +815,27 @@ static int make_paths(Agent *agent) {
         return r;
 }
 
-/* Bad settings stop a start on a terminal; a service goes on by the defaults and only observes. */
-static int read_settings(Agent *agent) {
-        int r = settings_read(agent->settings_path, &agent->settings, NULL, &agent->problems);
+static int make_config(Agent *agent) {
+        _cleanup_(freep) char *path = NULL, *cache = NULL;
+        ConfigOptions options = {
+                .http = agent->http,
+                .aws = agent->aws,
+                .imds = agent->imds,
+                .changed = on_settings,
+                .userdata = agent,
+        };
+        int r;
 
-        if (r != -EBADMSG)
+        if (file_root(SETTINGS_FILE, &path) < 0 || file_root(STACK_CACHE_FILE, &cache) < 0)
+                return -ENOMEM;
+        options.path = path;
+        options.cache = cache;
+        r = config_new(&agent->config, agent->event, &options);
+        if (r < 0)
                 return r;
-        if (isatty(STDERR_FILENO) != 0 && !getenv("NOTIFY_SOCKET")) {
-                log_problems(&agent->problems, "nothing was started");
-                return -EBADMSG;
-        }
-        log_problems(&agent->problems, "the defaults are in force, with action: observe");
-        return settings_fallback(&agent->settings);
+        agent->settings = *config_settings(agent->config);
+        core_init(&agent->core, &agent->settings.policy, loop_random(), loop_now(agent->event));
+        return 0;
 }
 
 static int make_parts(Agent *agent) {
@@ -867,6 +861,9 @@ static int make_parts(Agent *agent) {
         if (r < 0)
                 return r;
         r = aws_new(&agent->aws, agent->event, agent->http, agent->credentials);
+        if (r < 0)
+                return r;
+        r = make_config(agent);
         if (r < 0)
                 return r;
         actor.aws = agent->aws;
@@ -895,17 +892,13 @@ static int make_doors(Agent *agent) {
 
         if (r < 0) /* a convenience for people; the job does not depend on it */
                 log_warning("Status cannot be served at %s: %s.", agent->status_path, strerror(-r));
-        r = watch_file(agent, agent->settings_path, on_settings_changed, &agent->settings_watch);
-        if (r < 0)
-                return r;
-        return watch_file(agent, agent->pause_path, on_pause_changed, &agent->pause_watch);
+        return file_watch_new(&agent->pause_watch, agent->event, agent->pause_path, pause_reload, agent);
 }
 
 static Agent *agent_free(Agent *agent) {
         if (!agent)
                 return NULL;
-        sd_event_source_disable_unref(agent->settings_watch);
-        sd_event_source_disable_unref(agent->pause_watch);
+        file_watch_free(agent->pause_watch);
         status_server_free(agent->status);
         timer_free(agent->waking);
         timer_free(agent->introducing);
@@ -913,6 +906,7 @@ static Agent *agent_free(Agent *agent) {
         observer_free(agent->observer);
         reporter_free(agent->reporter);
         actor_free(agent->actor);
+        config_free(agent->config);
         aws_free(agent->aws);
         aws_credentials_free(agent->credentials);
         imds_free(agent->imds);
@@ -921,7 +915,6 @@ static Agent *agent_free(Agent *agent) {
         journal_free(agent->journal);
         closep(&agent->lock);
         sd_event_unref(agent->event);
-        free(agent->settings_path);
         free(agent->pause_path);
         free(agent->log_path);
         free(agent->docker_path);
@@ -935,7 +928,6 @@ DEFINE_CLEANUP(Agent, agent_free)
 
 static int agent_new(Agent **ret) {
         _cleanup_(agent_freep) Agent *agent = calloc(1, sizeof(*agent));
-        Now now;
         int r;
 
         if (!agent)
@@ -945,19 +937,14 @@ static int agent_new(Agent **ret) {
         if (r < 0)
                 return r;
         (void) sd_event_set_watchdog(agent->event, true);
-        now = loop_now(agent->event);
-        agent->started = now.wall;
+        agent->started = loop_now(agent->event).wall;
         r = add_signals(agent);
         if (r < 0)
                 return r;
         r = make_paths(agent);
         if (r < 0)
                 return r;
-        r = read_settings(agent);
-        if (r < 0)
-                return r;
         settings_ecs_config(&agent->ecs);
-        core_init(&agent->core, &agent->settings.policy, loop_random(), now);
         r = make_parts(agent);
         if (r < 0)
                 return r;

@@ -8,8 +8,8 @@
 #include "agent/commands.h"
 
 #include "agent/agent.h"
+#include "agent/config.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <pwd.h>
 #include <signal.h>
@@ -29,11 +29,8 @@
 #define ECS_HEALTH_AGENT_VERSION "unversioned"
 #endif
 
-#define PROGRAM       "ecs-health-agent"
-#define EXIT_FINE     0
-#define EXIT_PROBLEM  1
-#define EXIT_USAGE    2
 #define WIDTH_DEFAULT 100
+#define HELP_COLUMN   33
 #define PAUSE_MAX     SPAN_DAY(365)
 
 static const Command commands[] = {
@@ -46,6 +43,32 @@ static const Command commands[] = {
                 command_pause },
         { "resume", "", "end a pause", command_resume },
 };
+
+static const EnvironmentRow environment[] = {
+        { "AWS_REGION", "region, instead of what the metadata service says" },
+        { "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN",
+                "credentials, instead of the instance role's" },
+        { "AWS_EC2_METADATA_SERVICE_ENDPOINT", "where the metadata service is" },
+        { "AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_{CLOUDWATCH,AUTO_SCALING,ECS,EC2,CLOUDFORMATION}",
+                "where services are" },
+        { "AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT", "\"true\": which endpoints are used" },
+        { "AWS_CA_BUNDLE", "certificates to trust, as a PEM file" },
+        { "HTTPS_PROXY, NO_PROXY", "proxy; without them, that of /etc/ecs/ecs.config" },
+        { "ECS_HEALTH_AGENT_ROOT", "directory below which all files are looked for, for tests" },
+        { "ECS_HEALTH_AGENT_UNSAFE", "\"1\": lifts the floors of the settings, for tests" },
+        { "ECS_HEALTH_AGENT_DEBUG", "anything: log more" },
+        { "NO_COLOR", "anything: no colours" },
+};
+
+const Command *command_table(size_t *ret_n) {
+        *ret_n = ELEMENTSOF(commands);
+        return commands;
+}
+
+const EnvironmentRow *command_environment(size_t *ret_n) {
+        *ret_n = ELEMENTSOF(environment);
+        return environment;
+}
 
 /* Usage */
 
@@ -71,9 +94,7 @@ static const Command *command_nearest(const char *name) {
         return nearest;
 }
 
-static int usage_error(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static int usage_error(const char *command, const char *format, ...) {
+int command_usage_error(const char *command, const char *format, ...) {
         va_list arguments;
 
         fprintf(stderr, PROGRAM "%s%s: ", command ? " " : "", command ? command : "");
@@ -84,9 +105,7 @@ static int usage_error(const char *command, const char *format, ...) {
         return EXIT_USAGE;
 }
 
-static int error(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static int error(const char *format, ...) {
+int command_error(const char *format, ...) {
         va_list arguments;
 
         fprintf(stderr, PROGRAM ": ");
@@ -97,11 +116,19 @@ static int error(const char *format, ...) {
         return EXIT_PROBLEM;
 }
 
-static void print_usage(const char *name, FILE *f) {
+void command_print_usage(const char *name, FILE *f) {
         const Command *command = command_find(name);
 
         fprintf(f, "Usage: " PROGRAM " %s%s%s\n\n", command->name, *command->arguments ? " " : "",
                 command->arguments);
+}
+
+/* What is too long for its column has a line of its own. */
+static void print_help_row(const char *name, const char *meaning, FILE *f) {
+        bool fits = strlen(name) <= HELP_COLUMN;
+
+        fprintf(f, "  %-*s%s  %*s%s\n", HELP_COLUMN, name, fits ? "" : "\n  ", fits ? 0 : HELP_COLUMN, "",
+                meaning);
 }
 
 static void print_help(FILE *f) {
@@ -112,58 +139,43 @@ static void print_help(FILE *f) {
               "Usage: " PROGRAM " COMMAND [OPTION...]\n\nCommands:\n",
                 f);
         for (size_t i = 0; i < ELEMENTSOF(commands); i++) {
-                char line[80];
+                char line[96];
 
                 (void) snprintf(line, sizeof(line), "%s %s", commands[i].name, commands[i].arguments);
-                fprintf(f, "  %-33s  %s\n", line, commands[i].summary);
+                print_help_row(line, commands[i].summary, f);
         }
-        fputs("  --help, --version\n\n"
-              "Each command has --help.\n\n"
-              "Environment:\n"
-              "  AWS_REGION                        region, instead of what the metadata service says\n"
-              "  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN\n"
-              "                                    credentials, instead of the instance role's\n"
-              "  AWS_EC2_METADATA_SERVICE_ENDPOINT where the metadata service is\n"
-              "  AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_{CLOUDWATCH,AUTO_SCALING,ECS,EC2}\n"
-              "                                    where services are\n"
-              "  AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT\n"
-              "                                    which endpoints are used\n"
-              "  AWS_CA_BUNDLE                     certificates to trust, as a PEM file\n"
-              "  HTTPS_PROXY, NO_PROXY             proxy; without them, that of /etc/ecs/ecs.config\n"
-              "  ECS_HEALTH_AGENT_ROOT             directory below which all files are looked for, for "
-              "tests\n"
-              "  ECS_HEALTH_AGENT_UNSAFE=1         lifts the floors of the settings, for tests\n"
-              "  NO_COLOR                          no colours\n\n"
-              "Exit status: 0 fine, 1 a problem was found, 2 wrong usage or refused settings.\n",
-                f);
+        fputs("  --help, --version\n\nEach command has --help.\n\nEnvironment:\n", f);
+        for (size_t i = 0; i < ELEMENTSOF(environment); i++)
+                print_help_row(environment[i].names, environment[i].meaning, f);
+        fputs("\nExit status: 0 fine, 1 a problem was found, 2 wrong usage or refused settings.\n", f);
 }
 
 /* What getopt_long() does not like, in our words. */
-static int option_error(const char *command, char **argv, int c) {
+int command_option_error(const char *command, char **argv, int c) {
         const char *name = argv[optind - 1];
         char letter[3] = { '-', (char) optopt, '\0' };
 
         if (c != ':' && optopt != 0 && strncmp(name, "--", 2) != 0)
                 name = letter;
         if (c == ':')
-                return usage_error(command, "option \"%s\" needs a value", name);
-        return usage_error(command, "unknown option \"%s\"", name);
+                return command_usage_error(command, "option \"%s\" needs a value", name);
+        return command_usage_error(command, "unknown option \"%s\"", name);
 }
 
-static int option_next(int argc, char **argv, const struct option *options) {
+int command_option_next(int argc, char **argv, const struct option *options) {
         opterr = 0;
         return getopt_long(argc, argv, ":h", options, NULL);
 }
 
 /* Color and width of what standard output is */
 
-static bool wants_colour(void) {
+bool command_colour(void) {
         const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
 
         return isatty(STDOUT_FILENO) && !(no && *no) && !(term && strcmp(term, "dumb") == 0);
 }
 
-static unsigned output_width(void) {
+unsigned command_width(void) {
         struct winsize size = {};
         const char *columns = getenv("COLUMNS");
         uint64_t n = 0;
@@ -178,7 +190,7 @@ static unsigned output_width(void) {
 /* status */
 
 static int help_status(void) {
-        print_usage("status", stdout);
+        command_print_usage("status", stdout);
         fputs("Tells what the running daemon sees now: what is going on and what comes next, then every "
               "witness with its\n"
               "age, the brakes that hold, the last incident, disks, memory, and what was published.\n\n"
@@ -252,7 +264,7 @@ static int status_show(const StatusShow *show) {
         if (r >= 0 && show->json)
                 (void) fwrite(text, 1, n, stdout);
         else if (r >= 0)
-                r = status_render(status, output_width(), show->colour, stdout);
+                r = status_render(status, command_width(), show->colour, stdout);
         if (r < 0)
                 return status_unreachable(show, r);
         (void) json_get_bool(status, "ok", &ok);
@@ -282,22 +294,22 @@ int command_status(int argc, char **argv) {
         static const struct option options[] = { { "watch", no_argument, NULL, 'w' },
                 { "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' }, {} };
         _cleanup_(freep) char *path = NULL;
-        StatusShow show = { .colour = wants_colour() };
+        StatusShow show = { .colour = command_colour() };
         int c, r;
 
-        while ((c = option_next(argc, argv, options)) >= 0)
+        while ((c = command_option_next(argc, argv, options)) >= 0)
                 switch (c) {
                 case 'w': show.watch = true; break;
                 case 'j': show.json = true; break;
                 case 'h': return help_status();
-                default: return option_error("status", argv, c);
+                default: return command_option_error("status", argv, c);
                 }
         if (optind < argc)
-                return usage_error("status", "unexpected argument \"%s\"", argv[optind]);
+                return command_usage_error("status", "unexpected argument \"%s\"", argv[optind]);
 
         r = file_root(STATUS_SOCKET, &path);
         if (r < 0)
-                return error("%s: %s", STATUS_SOCKET, strerror(-r));
+                return command_error("%s: %s", STATUS_SOCKET, strerror(-r));
         show.path = path;
         return show.watch ? status_watch(&show) : status_show(&show);
 }
@@ -305,9 +317,11 @@ int command_status(int argc, char **argv) {
 /* check-config */
 
 static int help_check_config(void) {
-        print_usage("check-config", stdout);
+        command_print_usage("check-config", stdout);
         fputs("Validates FILE, or " SETTINGS_FILE ", as the daemon would, and prints the settings in\n"
-              "effect and where each comes from. No file is fine: every key has a default.\n\n"
+              "effect and where each comes from: defaults, the stack's CloudFormation metadata as the "
+              "daemon\n"
+              "last read them (not with FILE), the file. No file is fine: every key has a default.\n\n"
               "Options:\n"
               "  --json      as one JSON document, for programs\n"
               "  --sample    print a file with every key and its default instead\n"
@@ -320,7 +334,7 @@ static int help_check_config(void) {
               "a dot are nested:\n"
               "{ \"brakes\": { \"window\": \"1h\" } }\n\n",
                 stdout);
-        options_print_help(settings_table, settings_table_n, stdout, output_width());
+        options_print_help(settings_table, settings_table_n, stdout, command_width());
         return EXIT_FINE;
 }
 
@@ -385,7 +399,8 @@ static int check_fine(
 
 static int check_config(const char *file, bool json) {
         _cleanup_(freep) char *path = NULL;
-        _cleanup_(freep) const char **origins = NULL;
+        _cleanup_(stack_cache_done) StackCache cache = {};
+        const char *origins[SETTINGS_ROWS_MAX];
         static OptionProblems problems; /* too large for comfort on a stack */
         static Settings settings;
         bool there;
@@ -394,18 +409,16 @@ static int check_config(const char *file, bool json) {
         path = file ? strdup(file) : NULL;
         r = file ? path ? 0 : -ENOMEM : file_root(SETTINGS_FILE, &path);
         if (r < 0)
-                return error("%s", strerror(-r));
+                return command_error("%s", strerror(-r));
         there = access(path, F_OK) >= 0 || errno != ENOENT;
         if (file && !there)
-                return error("%s: no such file", file), EXIT_USAGE;
-        origins = calloc(settings_table_n, sizeof(*origins));
-        if (!origins)
-                return error("%s", strerror(ENOMEM));
-        r = settings_read(path, &settings, origins, &problems);
+                return command_error("%s: no such file", file), EXIT_USAGE;
+        r = file ? settings_read(path, &settings, origins, &problems)
+                 : config_read(path, &settings, origins, &problems, &cache);
         if (r == -EBADMSG)
                 return check_refused(path, &problems, json);
         if (r < 0)
-                return error("%s: %s", path, strerror(-r));
+                return command_error("%s: %s", path, strerror(-r));
         return check_fine(path, there, &settings, origins, json);
 }
 
@@ -416,18 +429,19 @@ int command_check_config(int argc, char **argv) {
         bool json = false, sample = false, markdown = false;
         int c;
 
-        while ((c = option_next(argc, argv, options)) >= 0)
+        while ((c = command_option_next(argc, argv, options)) >= 0)
                 switch (c) {
                 case 'j': json = true; break;
                 case 's': sample = true; break;
                 case 'm': markdown = true; break;
                 case 'h': return help_check_config();
-                default: return option_error("check-config", argv, c);
+                default: return command_option_error("check-config", argv, c);
                 }
         if (argc - optind > (sample || markdown ? 0 : 1))
-                return usage_error("check-config", "unexpected argument \"%s\"", argv[argc - 1]);
+                return command_usage_error("check-config", "unexpected argument \"%s\"", argv[argc - 1]);
         if (json + sample + markdown > 1)
-                return usage_error("check-config", "--json, --sample and --markdown exclude each other");
+                return command_usage_error(
+                        "check-config", "--json, --sample and --markdown exclude each other");
 
         if (sample)
                 options_print_sample(settings_table, settings_table_n, stdout);
@@ -459,7 +473,7 @@ static int help_run(void) {
 }
 
 static int help_pause(void) {
-        print_usage("pause", stdout);
+        command_print_usage("pause", stdout);
         fputs("Keeps the daemon from repairing, draining and detaching on this host, for maintenance. It "
               "goes on watching and\n"
               "publishing, shows the pause everywhere, and tells its peers. A pause survives restarts and "
@@ -477,7 +491,7 @@ static int help_pause(void) {
 }
 
 static int help_resume(void) {
-        print_usage("resume", stdout);
+        command_print_usage("resume", stdout);
         fputs("Ends a pause. What has gone wrong meanwhile still takes its whole course: grace, "
               "confirmation, brakes.\n\n"
               "Example:\n"
@@ -493,7 +507,7 @@ static int pause_failed(const char *doing, const char *path, int r) {
                 fix = ". Run it as root, with sudo";
         else if (r == -EROFS || r == -ENOSPC || r == -EIO)
                 fix = ". To keep it from acting all the same: sudo systemctl stop " PROGRAM;
-        return error("cannot %s %s: %s%s", doing, path, strerror(-r), fix);
+        return command_error("cannot %s %s: %s%s", doing, path, strerror(-r), fix);
 }
 
 /* Who it was that paused: the person behind sudo rather than root. */
@@ -535,7 +549,7 @@ static int pause_now(Span length, const char *reason) {
 
         r = file_root(PAUSE_FILE, &path);
         if (r < 0)
-                return error("%s", strerror(-r));
+                return command_error("%s", strerror(-r));
         (void) pause_read(path, now, &before);
         r = pause_write(path, &pause);
         if (r < 0)
@@ -561,21 +575,21 @@ int command_pause(int argc, char **argv) {
         Span length = 0;
         int c;
 
-        while ((c = option_next(argc, argv, options)) >= 0)
+        while ((c = command_option_next(argc, argv, options)) >= 0)
                 switch (c) {
                 case 'f':
                         if (parse_span(optarg, &length) < 0 || length < SPAN_SEC(1) || length > PAUSE_MAX)
-                                return usage_error("pause",
+                                return command_usage_error("pause",
                                         "--for \"%s\" is no possible length; expected 1s to 365d, such as "
                                         "2h",
                                         optarg);
                         break;
                 case 'r': reason = optarg; break;
                 case 'h': return help_pause();
-                default: return option_error("pause", argv, c);
+                default: return command_option_error("pause", argv, c);
                 }
         if (optind < argc)
-                return usage_error("pause",
+                return command_usage_error("pause",
                         "unexpected argument \"%s\"; a length is given by --for, a reason in quotes",
                         argv[optind]);
         return pause_now(length, reason);
@@ -589,17 +603,17 @@ int command_resume(int argc, char **argv) {
         Pause before = {};
         int c, r;
 
-        while ((c = option_next(argc, argv, options)) >= 0)
+        while ((c = command_option_next(argc, argv, options)) >= 0)
                 switch (c) {
                 case 'h': return help_resume();
-                default: return option_error("resume", argv, c);
+                default: return command_option_error("resume", argv, c);
                 }
         if (optind < argc)
-                return usage_error("resume", "unexpected argument \"%s\"", argv[optind]);
+                return command_usage_error("resume", "unexpected argument \"%s\"", argv[optind]);
 
         r = file_root(PAUSE_FILE, &path);
         if (r < 0)
-                return error("%s", strerror(-r));
+                return command_error("%s", strerror(-r));
         (void) pause_read(path, now, &before);
         r = pause_clear(path);
         if (r < 0)
@@ -637,25 +651,25 @@ static int dispatch(int argc, char **argv) {
         if (command)
                 return command->run(argc - 1, argv + 1);
         if (argv[1][0] == '-')
-                return usage_error(NULL, "unknown option \"%s\"", argv[1]);
+                return command_usage_error(NULL, "unknown option \"%s\"", argv[1]);
         nearest = command_nearest(argv[1]);
         if (nearest)
-                return usage_error(
+                return command_usage_error(
                         NULL, "unknown command \"%s\"; did you mean \"%s\"?", argv[1], nearest->name);
-        return usage_error(NULL, "unknown command \"%s\"", argv[1]);
+        return command_usage_error(NULL, "unknown command \"%s\"", argv[1]);
 }
 
 int command_run(int argc, char **argv) {
         static const struct option options[] = { { "help", no_argument, NULL, 'h' }, {} };
         int c;
 
-        while ((c = option_next(argc, argv, options)) >= 0)
+        while ((c = command_option_next(argc, argv, options)) >= 0)
                 switch (c) {
                 case 'h': return help_run();
-                default: return option_error("run", argv, c);
+                default: return command_option_error("run", argv, c);
                 }
         if (optind < argc)
-                return usage_error("run", "unexpected argument \"%s\"", argv[optind]);
+                return command_usage_error("run", "unexpected argument \"%s\"", argv[optind]);
         return agent_run();
 }
 
@@ -666,6 +680,6 @@ int command_main(int argc, char **argv) {
         code = dispatch(argc, argv);
         /* A report that did not get out whole (a full disk) is none. */
         if ((fflush(stdout) != 0 || ferror(stdout)) && code == EXIT_FINE)
-                return error("cannot write to standard output: %s", strerror(errno));
+                return command_error("cannot write to standard output: %s", strerror(errno));
         return code;
 }

@@ -17,3 +17,4 @@
 #define MESSAGE_JOURNAL_FAILED    "50e1c516e9d8434cbefda00a736bcf21" /* the journal could not be written */
 #define MESSAGE_RESTORED          "7ef961ad383c4f58a81b63f6e5a2b2a3" /* an incident was found in the journal */
 #define MESSAGE_WITNESS           "55a92fe74fca4121be771882e1a94202" /* a witness has lost or regained its sight */
+#define MESSAGE_STACK             "284975e138894514bb713e773436a1c6" /* the stack cannot be read, or can again */

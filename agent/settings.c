@@ -138,10 +138,21 @@ const Option settings_table[] = {
         { "brakes.boot_grace", OPTION_SPAN, FIELD(policy.boot_grace), "\"10m\"",
                 RANGE(0, SPAN_DAY(1)), FLOOR(SPAN_MIN(3), SPAN_DAY(1)),
                 .help = "How long after boot nothing is done." },
+
+        { "cloudformation.enabled", OPTION_BOOL, FIELD(stack_enabled), "true",
+                .help = "Read settings from the metadata of the CloudFormation resource that made this instance." },
+        { "cloudformation.stack", OPTION_TEXT, FIELD(stack), "null", .nullable = true,
+                .help = "Name or ARN of the stack; null takes the instance's tag aws:cloudformation:stack-id." },
+        { "cloudformation.resource", OPTION_TEXT, FIELD(stack_resource), "null", .nullable = true,
+                .help = "Logical id of the resource; null takes the instance's tag aws:cloudformation:logical-id." },
+        { "cloudformation.refresh", OPTION_SPAN, FIELD(stack_refresh), "\"15m\"",
+                RANGE(SPAN_MSEC(100), SPAN_DAY(1)), FLOOR(SPAN_MIN(1), SPAN_DAY(1)),
+                .help = "How often the metadata are read, give or take half; less often in clusters of more than 900." },
 };
 /* clang-format on */
 
 const size_t settings_table_n = ELEMENTSOF(settings_table);
+static_assert(ELEMENTSOF(settings_table) <= SETTINGS_ROWS_MAX, "there is room for every row's origin");
 
 int settings_default(Settings *settings) {
         *settings = (Settings){};
@@ -233,16 +244,33 @@ void settings_ecs_config(SettingsEcs *ret) {
 /* What no single row can check */
 
 typedef struct Checker {
-        const char *source;
+        const char *source; /* named for what no row is to blame for */
+        const char **from;  /* origins, per row */
         OptionProblems *problems;
         bool unsafe;
 } Checker;
+
+static const char **origin_of(const char **from, const char *name) {
+        for (size_t i = 0; i < settings_table_n; i++)
+                if (strcmp(settings_table[i].name, name) == 0)
+                        return &from[i];
+        return NULL;
+}
+
+const char *settings_origin(const char *const *origins, const char *name) {
+        for (size_t i = 0; i < settings_table_n; i++)
+                if (strcmp(settings_table[i].name, name) == 0)
+                        return origins[i];
+        return "default";
+}
 
 static void problem(const Checker *checker, const char *name, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
 
 static void problem(const Checker *checker, const char *name, const char *format, ...) {
         OptionProblems *problems = checker->problems;
+        const char **from = name && checker->from ? origin_of(checker->from, name) : NULL;
+        const char *source = from && strcmp(*from, "default") != 0 ? *from : checker->source;
         char text[256];
         va_list arguments;
 
@@ -251,8 +279,8 @@ static void problem(const Checker *checker, const char *name, const char *format
         va_start(arguments, format);
         (void) vsnprintf(text, sizeof(text), format, arguments);
         va_end(arguments);
-        (void) snprintf(problems->text[problems->n - 1], sizeof(problems->text[0]), "%s%s%s: %s",
-                checker->source, name ? ": " : "", name ? name : "", text);
+        (void) snprintf(problems->text[problems->n - 1], sizeof(problems->text[0]), "%s%s%s: %s", source,
+                name ? ": " : "", name ? name : "", text);
 }
 
 /* A literal address, so that asking needs no name look-up; and a port, because the default of http would be wrong. */
@@ -384,11 +412,12 @@ static void check_whole(const Checker *checker, const Settings *settings) {
  * Who only shortens grace, or the period, does not want to hear of a default that no longer fits: it gives way.
  */
 static void default_give_way(const char **from, const char *name, Span *value, Span other, const char *why) {
-        for (size_t i = 0; i < settings_table_n; i++)
-                if (strcmp(settings_table[i].name, name) == 0 && strcmp(from[i], "default") == 0) {
-                        *value = other;
-                        from[i] = why;
-                }
+        const char **origin = origin_of(from, name);
+
+        if (strcmp(*origin, "default") == 0) {
+                *value = other;
+                *origin = why;
+        }
 }
 
 static uint32_t also_act_on_bits(const OptionList *list) {
@@ -412,8 +441,8 @@ static const char *read_problem(int error) {
 /* People copy from the documentation of later versions: tell them that it is not a typo. */
 static void explain_later(OptionProblems *problems) {
         static const char *const later[] = { ": action: \"unhealthy\"", ": action: \"standby\"",
-                ": brakes.max_per_day: unknown", ": orphan: unknown", ": patrol: unknown",
-                ": cloudformation: unknown", ": logs: unknown", ": notify: unknown" };
+                ": brakes.max_per_day: unknown", ": orphan: unknown", ": patrol: unknown", ": logs: unknown",
+                ": notify: unknown" };
 
         for (unsigned i = 0; i < problems->n && i < OPTION_PROBLEMS_MAX; i++)
                 for (size_t k = 0; k < ELEMENTSOF(later); k++) {
@@ -426,32 +455,59 @@ static void explain_later(OptionProblems *problems) {
                 }
 }
 
-/* The file's text overlaid, every row by itself in order. */
-static int read_rows(const Checker *checker, Settings *settings, const char **origins) {
-        _cleanup_(freep) char *text = NULL;
+int settings_load(const char *path, char **ret, size_t *ret_n, OptionProblems *problems) {
+        const Checker checker = { .source = path, .problems = problems };
+        char *text = NULL;
         size_t n = 0;
         int r;
 
-        r = file_read(checker->source, SETTINGS_FILE_MAX, &text, &n);
-        if (r == -ENOENT || r == -ENOMEM)
-                return r == -ENOENT ? 0 : r;
-        if (r < 0) {
+        *problems = (OptionProblems){};
+        r = file_read(path, SETTINGS_FILE_MAX, &text, &n);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0 && r != -ENOENT) {
                 if (read_problem(r))
-                        problem(checker, NULL, "%s", read_problem(r));
+                        problem(&checker, NULL, "%s", read_problem(r));
                 else
-                        problem(checker, NULL, "cannot be read: %s", strerror(-r));
+                        problem(&checker, NULL, "cannot be read: %s", strerror(-r));
                 return -EBADMSG;
         }
-        r = options_read(settings_table, settings_table_n, checker->source, text, n, checker->unsafe,
-                settings, origins, checker->problems);
-        if (r == -EBADMSG)
-                explain_later(checker->problems);
-        return r;
+
+        *ret = text;
+        *ret_n = n;
+        return 0;
 }
 
-int settings_read(const char *path, Settings *settings, const char **origins, OptionProblems *problems) {
-        const Checker checker = { path, problems, settings_unsafe() };
+/* Otherwise a text could send its reader to another one, which sends it back. */
+static void check_stack_text(const Checker *checker) {
+        static const char *const names[] = { "cloudformation.enabled", "cloudformation.stack",
+                "cloudformation.resource" };
+
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                if (*origin_of(checker->from, names[i]) == checker->source)
+                        problem(checker, names[i],
+                                "cannot stand in the metadata that it leads to; expected it "
+                                "in " SETTINGS_FILE);
+}
+
+static int overlay(const SettingsText *text, Checker *checker, Settings *settings) {
+        int r;
+
+        checker->source = text->source;
+        r = options_read(settings_table, settings_table_n, text->source, text->text, text->n,
+                checker->unsafe, settings, checker->from, checker->problems);
+        if (r == -EBADMSG)
+                explain_later(checker->problems);
+        if (r < 0 || !text->from_stack)
+                return r;
+        check_stack_text(checker);
+        return checker->problems->n > 0 ? -EBADMSG : 0;
+}
+
+int settings_compose(const SettingsText *texts, size_t n, Settings *settings, const char **origins,
+        OptionProblems *problems) {
         const char *from[ELEMENTSOF(settings_table)];
+        Checker checker = { "settings", from, problems, settings_unsafe() };
         Settings read;
         SettingsEcs ecs;
         int r;
@@ -463,9 +519,11 @@ int settings_read(const char *path, Settings *settings, const char **origins, Op
         for (size_t i = 0; i < ELEMENTSOF(from); i++)
                 from[i] = "default";
 
-        r = read_rows(&checker, &read, from);
-        if (r < 0)
-                return r;
+        for (size_t i = 0; i < n; i++) {
+                r = texts[i].text ? overlay(&texts[i], &checker, &read) : 0;
+                if (r < 0)
+                        return r;
+        }
         if (read.policy.confirm_before >= read.policy.grace)
                 default_give_way(from, "confirm.before", &read.policy.confirm_before, read.policy.grace / 2,
                         "half of grace");
@@ -486,18 +544,16 @@ int settings_read(const char *path, Settings *settings, const char **origins, Op
         return 0;
 }
 
-int settings_fallback(Settings *settings) {
-        SettingsEcs ecs;
+int settings_read(const char *path, Settings *settings, const char **origins, OptionProblems *problems) {
+        _cleanup_(freep) char *text = NULL;
+        SettingsText file = { .source = path };
         int r;
 
-        r = settings_default(settings);
+        r = settings_load(path, &text, &file.n, problems);
         if (r < 0)
                 return r;
-        settings->policy.action = ACTION_OBSERVE;
-        settings_ecs_config(&ecs);
-        settings->policy.external = ecs.external;
-        explicit_bzero(&ecs, sizeof(ecs));
-        return 0;
+        file.text = text;
+        return settings_compose(&file, 1, settings, origins, problems);
 }
 
 bool settings_witness_on(const Settings *settings, const char *name) {

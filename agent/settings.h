@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The settings: one option table feeds parser, --help, sample file and README's table. Sources, later wins: built-in
- * defaults, /etc/ecs-health-agent/config.json.
+ * The settings: one option table feeds parser, --help, manual, sample file and README's table. Sources, later wins:
+ * built-in defaults, the metadata of a CloudFormation stack (agent/stack.h), /etc/ecs-health-agent/config.json.
  */
 
 #include <stdio.h>
@@ -46,7 +46,14 @@ typedef struct Settings {
         Span period, sample;
         unsigned per_instance; /* PerInstance */
         int64_t max_series;
+
+        bool stack_enabled;
+        OptionText stack; /* "": as the instance's tags say */
+        OptionText stack_resource;
+        Span stack_refresh;
 } Settings;
+
+#define SETTINGS_ROWS_MAX 64
 
 extern const Option settings_table[];
 extern const size_t settings_table_n;
@@ -55,16 +62,37 @@ extern const size_t settings_table_n;
 int settings_default(Settings *settings);
 /** settings_unsafe() - whether ECS_HEALTH_AGENT_UNSAFE=1 lifts the floors */
 bool settings_unsafe(void);
+
+/** One source of settings. */
+typedef struct SettingsText {
+        const char *source; /* named in problems and origins: a path, STACK_SOURCE */
+        const char *text;   /* JSON; NULL: the source has none */
+        size_t n;
+        bool from_stack; /* cannot say where the stack is that it stands in */
+} SettingsText;
+
 /**
- * settings_read() - defaults overlaid by one file
- * @path:     file_root() already applied; a file that does not exist is an empty one
+ * settings_compose() - defaults overlaid by @n texts in their order
  * @settings: set on success only
- * @origins:  array of settings_table_n; "default", @path or the row that it follows, per row; may be NULL. Lent: @path must
- *            outlive it
- * @problems: what was wrong; also an unreadable or too large file
+ * @origins:  array of settings_table_n; "default", a source or the row that it follows, per row; may be NULL. Lent: sources
+ *            must outlive it
+ * @problems: what was wrong, in any of them or in all together
  *
  * Return: 0; -EBADMSG with @problems filled; -ENOMEM.
  */
+int settings_compose(const SettingsText *texts, size_t n, Settings *settings, const char **origins,
+        OptionProblems *problems);
+/** settings_origin() - where the row called @name comes from; @origins as settings_compose() has filled them */
+const char *settings_origin(const char *const *origins, const char *name);
+/**
+ * settings_load() - the text of a settings file
+ * @path: file_root() already applied
+ * @ret:  owned by the caller; NULL when there is no such file
+ *
+ * Return: 0; -EBADMSG with @problems filled for a file that cannot be read or is too large; -ENOMEM.
+ */
+int settings_load(const char *path, char **ret, size_t *ret_n, OptionProblems *problems);
+/** settings_read() - settings_load() and settings_compose() of that one file */
 int settings_read(const char *path, Settings *settings, const char **origins, OptionProblems *problems);
 /**
  * settings_ecs_config() - read /var/lib/ecs/ecs.config and /etc/ecs/ecs.config (file_root() applied); the latter wins
@@ -74,9 +102,6 @@ int settings_read(const char *path, Settings *settings, const char **origins, Op
  * is too long is left out.
  */
 void settings_ecs_config(SettingsEcs *ret);
-/** settings_fallback() - what a service with bad settings and no earlier good ones runs by: defaults, action observe.
- * Return: 0; -ENOMEM. */
-int settings_fallback(Settings *settings);
 /** settings_witness_on() - whether @name ("introspection", "log", "sockets", ...) is switched on */
 bool settings_witness_on(const Settings *settings, const char *name);
 /** settings_equal() - whether every option has the same value */

@@ -569,6 +569,27 @@ static void render_settings(const Out *out, const cJSON *status) {
         }
 }
 
+static void render_stack(const Out *out, const cJSON *status) {
+        const cJSON *stack = json_member(status, "cloudformation");
+        const char *state = text_of(stack, "state"), *name = text_of(stack, "stack");
+        Line line = {};
+
+        if (strcmp(state, "off") == 0 || strcmp(state, "none") == 0)
+                return;
+        add(&line, "%s", strcmp(state, "read") == 0 ? "read" : state);
+        if (flag_of(stack, "from_cache"))
+                add(&line, " by an earlier process");
+        if (*text_of(stack, "read"))
+                add(&line, " at %s", text_of(stack, "read"));
+        if (*name)
+                add(&line, " from %s, %s", name, text_of(stack, "resource"));
+        if (flag_of(stack, "by_role"))
+                add(&line, ", as the role may");
+        if (*text_of(stack, "problem"))
+                add(&line, "; %s", text_of(stack, "problem"));
+        out_row(out, "Metadata", &line);
+}
+
 int status_render(const cJSON *status, unsigned width, bool colour, FILE *f) {
         const Out out = { f, width < WIDTH_MIN ? WIDTH_MIN : width, colour };
 
@@ -590,5 +611,6 @@ int status_render(const cJSON *status, unsigned width, bool colour, FILE *f) {
         render_metrics(&out, status);
         render_rights(&out, status);
         render_settings(&out, status);
+        render_stack(&out, status);
         return 0;
 }

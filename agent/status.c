@@ -27,6 +27,7 @@
  *   metrics         namespace, sent, waiting, dropped, failures, last_success, problem
  *   rights[]        name, granted: yes no unknown
  *   settings        ok, path, action, n_problems, problems[]
+ *   cloudformation  state: off waiting none denied read; stack, resource, by_role, from_cache, read, next_seconds, problem
  *   pause           paused, since, until, until_seconds, reason, by
  *   identity        instance_id, cluster, group, zone, container_instance, agent_version
  *   credentials     state, detail
@@ -39,6 +40,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "agent/config.h"
 #include "common/cleanup.h"
 #include "common/parse.h"
 
@@ -759,10 +761,14 @@ static void problems_of_ours(JsonWriter *w, const StatusView *view, unsigned *n)
 
         if (view->problems->n > 0)
                 problem(w, n,
-                        "%s was refused, and earlier settings or the defaults with action: observe are in "
-                        "force. See: "
-                        "ecs-health-agent check-config.",
-                        view->settings_path);
+                        "Settings were refused, and earlier ones or the defaults with action: observe are "
+                        "in "
+                        "force: %s. See: ecs-health-agent check-config.",
+                        view->problems->text[0]);
+        if (config_misses_stack(view->stack, view->settings))
+                problem(w, n, "What the CloudFormation stack says is not known%s: %s",
+                        view->stack->state == STACK_WAITING ? ", so action is observe" : "",
+                        view->stack->problem);
         for (Right right = 0; right < RIGHT_N; right++)
                 if (view->core->rights.granted[right] == GRANTED_NO && right_matters(view, right))
                         text_add(&missing, "%s%s", missing.n > 0 ? ", " : "", right_to_string(right));
@@ -1064,6 +1070,25 @@ static void put_settings(JsonWriter *w, const StatusView *view) {
         json_end_object(w);
 }
 
+static void put_stack(JsonWriter *w, const StatusView *view) {
+        const StackView *stack = view->stack;
+
+        json_begin_object(w, "cloudformation");
+        json_string(w, "state", stack_state_to_string(stack->state));
+        json_string(w, "stack", stack->stack);
+        json_string(w, "resource", stack->resource);
+        json_bool(w, "by_role", stack->by_role);
+        json_bool(w, "from_cache", stack->from_cache);
+        put_time(w, "read", view, stack->read);
+        if (stack->next.usec == MONO_INFINITE.usec)
+                json_null(w, "next_seconds");
+        else
+                json_i64(w, "next_seconds",
+                        span_max(mono_since(stack->next, view->now.mono), 0) / SPAN_SEC(1));
+        json_string(w, "problem", stack->problem);
+        json_end_object(w);
+}
+
 static void put_pause(JsonWriter *w, const StatusView *view) {
         const Pause *pause = view->pause;
 
@@ -1141,6 +1166,7 @@ void status_write(const StatusView *view, JsonWriter *w) {
         put_metrics(w, view);
         put_rights(w, view);
         put_settings(w, view);
+        put_stack(w, view);
         put_pause(w, view);
         put_identity(w, view);
         json_end_object(w);

@@ -18,6 +18,7 @@
 #include "agent/decide/core.h"
 #include "agent/pause.h"
 #include "agent/settings.h"
+#include "agent/stack.h"
 #include "common/aws-credentials.h"
 #include "common/json.h"
 
@@ -39,6 +40,7 @@ typedef struct StatusView {
         const Settings *settings;
         const OptionProblems *problems; /* n > 0: the settings in the file were refused */
         const char *settings_path;
+        const StackView *stack;
         const PublisherState *published;
         AwsCredentialsState credentials;
         const char *credentials_detail;

@@ -46,6 +46,9 @@ struct Actor {
         unsigned find_tries;
         Target find_target;
         void (*found)(const char *group, Lifecycle lifecycle, void *userdata);
+
+        AwsCall *counting;
+        void (*counted)(uint64_t members, void *userdata);
 };
 
 static void report(Actor *actor, const char *action, const AwsAnswer *answer) {
@@ -353,6 +356,40 @@ int actor_find_group(Actor *actor, const Target *target,
         return 0;
 }
 
+static void on_counted(const AwsAnswer *answer, void *userdata) {
+        Actor *actor = userdata;
+        const cJSON *clusters = NULL;
+        int64_t members = 0;
+
+        prober_note(actor->prober, "DescribeClusters", answer->outcome);
+        if (answer->outcome == AWS_OK && json_get_array(answer->json, "clusters", &clusters) >= 0 &&
+                json_get_i64(cJSON_GetArrayItem(clusters, 0), "registeredContainerInstancesCount",
+                        &members) >= 0 &&
+                members >= 0)
+                actor->counted((uint64_t) members, actor->userdata);
+}
+
+int actor_count_members(
+        Actor *actor, const Target *target, void (*counted)(uint64_t members, void *userdata)) {
+        _cleanup_(json_writer_done) JsonWriter body = {};
+        AwsRequest request = { .service = AWS_ECS, .action = "DescribeClusters" };
+
+        json_writer_init(&body, sizeof(target->cluster) * 8);
+        json_begin_object(&body, NULL);
+        json_begin_array(&body, "clusters");
+        json_string(&body, NULL, target->cluster);
+        json_end_array(&body);
+        json_end_object(&body);
+        if (body.error < 0)
+                return body.error;
+        request.body = body.text;
+        request.n_body = body.n;
+
+        actor->counted = counted;
+        actor->counting = aws_call_free(actor->counting);
+        return aws_call(actor->aws, &request, on_counted, actor, &actor->counting);
+}
+
 const Rights *actor_rights(const Actor *actor) {
         return prober_rights(actor->prober);
 }
@@ -406,6 +443,7 @@ Actor *actor_free(Actor *actor) {
         autoscaling_call_free(actor->scaling);
         ecs_call_free(actor->describing);
         autoscaling_call_free(actor->finding);
+        aws_call_free(actor->counting);
         timer_free(actor->refusing);
         timer_free(actor->describe_again);
         timer_free(actor->find_again);

@@ -63,6 +63,13 @@ int actor_describe(Actor *actor, const Target *target, const char *action, const
 int actor_find_group(Actor *actor, const Target *target,
         void (*found)(const char *group, Lifecycle lifecycle, void *userdata));
 
+/**
+ * actor_count_members() - ask once how many instances are registered in our cluster; @counted: from the loop, only if
+ * that is answered
+ */
+int actor_count_members(
+        Actor *actor, const Target *target, void (*counted)(uint64_t members, void *userdata));
+
 const Rights *actor_rights(const Actor *actor);
 /** actor_note() - another part has made a call: learn about our rights from it */
 void actor_note(Actor *actor, const char *action, AwsOutcome outcome);

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The fake AWS: CloudWatch, ECS, Auto Scaling and EC2 on one port of loopback, the metadata service on another.
+"""The fake AWS: CloudWatch, ECS, Auto Scaling, EC2 and CloudFormation on one port of loopback, the metadata service on
+another.
 
 In a test:      fake = FakeAws().start(); fake.populate(); ... ; fake.fault("DetachInstances", "throttled", count=2)
 As a process:   fake_aws.py --port-file FILE [--size N] [--control-plane] ...   (FILE gets the addresses as JSON)
@@ -31,6 +32,7 @@ import time
 import urllib.parse
 import uuid
 
+import fake_cloudformation
 import fake_cloudwatch
 import fake_http
 import fake_services
@@ -53,6 +55,8 @@ class FakeAws:
         self.faults = Faults()
         self.calls = []       # dicts, in the order of arrival, filled in as they are answered
         self.metrics = []     # fake_cloudwatch.Metric, in the order of arrival
+        self.alarms = []      # as DescribeAlarms has them: {"AlarmName": ..., "Namespace": ..., ...}
+        self.alarms_page = 100
         self.lock = threading.Lock()
         self.all_keys = {}    # access key id -> Keys
         self.keys = None      # those that the metadata service hands out
@@ -132,6 +136,18 @@ class FakeAws:
     def clear(self, action=None):
         self.faults.clear(action)
 
+    def set_metadata(self, metadata, stack="demo-stack", resource="AutoScalingGroup", tags=True):
+        """Metadata of a resource of a stack, which is made if need be; None: the resource has none; a text is served as
+        it is. @tags: our own instance is tagged as made by it. Return the FakeStack."""
+        with self.world.live() as state:
+            owner = state.stacks.get(stack) or fake_cloudformation.FakeStack(stack)
+            state.stacks[stack] = owner
+            owner.resources[resource] = metadata
+            if tags:
+                state.instances[self.imds.instance].tags.update(
+                    {fake_cloudformation.STACK_TAG: owner.arn, fake_cloudformation.RESOURCE_TAG: resource})
+            return owner
+
     def skew(self, seconds):
         """Shift the services' clock: their Date headers, and what they take for a fresh signature."""
         self.world.skew = seconds
@@ -184,20 +200,26 @@ class _Handler(fake_http.Handler):
             return
         fake, headers = self.server.owner, self.headers.items()
         service, action = self._route(headers, body)
-        call = {"time": time.time(), "service": service, "action": action, "params": {}, "headers": dict(headers),
-                "size": len(body), "signed_ok": None, "effect": False, "status": None, "code": None, "faults": [],
-                "request_id": str(uuid.uuid4())}
-        with fake.lock:
-            fake.calls.append(call)
+        call = self._record(fake, service, action, len(body))
         if not service:
             call["status"] = 404
             self.answer(404, "text/html", b"<UnknownOperationException/>\n")
             return
         self._serve(fake, call, headers, body)
 
+    def _record(self, fake, service, action, size):
+        call = {"time": time.time(), "service": service, "action": action, "params": {}, "by": "role",
+                "headers": dict(self.headers.items()), "size": size, "signed_ok": None, "effect": False, "status": None,
+                "code": None, "faults": [], "request_id": str(uuid.uuid4())}
+        with fake.lock:
+            fake.calls.append(call)
+        return call
+
     def do_GET(self):
         if self.path.startswith("/_fake/"):
             self._steer(b"")
+        elif self.path.startswith("/?Action="):
+            self._serve_identity(self.server.owner)
         else:
             self.answer(302, "text/html", b"", [("Location", "https://aws.amazon.com/")])
 
@@ -259,6 +281,27 @@ class _Handler(fake_http.Handler):
             answer = fake_wire.failure(service, error, call["request_id"])
         self._after(call, faults, answer)
 
+    def _serve_identity(self, fake):
+        """A call of CloudFormation's that an instance signs with its identity. IAM has no say in it."""
+        call, faults = self._record(fake, "cloudformation", None, 0), []
+        call["by"] = "identity"
+        try:
+            call["action"], call["params"] = fake_cloudformation.params_of(self.path)
+            faults = [one for one in fake.faults.take("cloudformation", call["action"], call["params"])
+                      if one.kind != "denied"]
+            call["faults"] = [one.kind for one in faults]
+            self._before(faults, "cloudformation", call["action"], fake_wire.QUERY)
+            if call["action"] != "DescribeStackResource":
+                raise fake_wire.common_error("unknown_action", fake_wire.QUERY)
+            result = fake_cloudformation.by_identity(fake, self.headers.items(), call["params"])
+            call["signed_ok"] = call["effect"] = True
+            answer = fake_cloudformation.success(call["action"], result, call["request_id"])
+        except _Html as page:
+            answer = fake_wire.Answer(page.status, "text/html", PORTAL, code="")
+        except AwsError as error:
+            answer = fake_cloudformation.failure(error, call["request_id"])
+        self._after(call, faults, answer)
+
     def _act(self, fake, call, faults, n_body):
         service, action = call["service"], call["action"]
         if (service, action) == ("monitoring", "PutMetricData"):
@@ -267,6 +310,9 @@ class _Handler(fake_http.Handler):
                 fake.metrics.extend(received)
             call["effect"] = True
             return fake_wire.success(service, action, {}, call["request_id"])
+        if service == "monitoring" and action in fake_cloudwatch.READS:
+            return fake_wire.success(service, action, fake_cloudwatch.READS[action](fake, call["params"]),
+                                     call["request_id"])
         handler = fake_services.HANDLERS.get(service, {}).get(action)
         if not handler:
             raise fake_wire.common_error("unknown_action", fake_wire.SERVICES[service][0])

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fake CloudWatch: PutMetricData with the limits of the real one; what passes is kept, datum by datum.
+"""The fake CloudWatch: PutMetricData with the limits of the real one; what passes is kept, datum by datum. DescribeAlarms
+shows fake.alarms, dicts in the API's own words; ListMetrics what was published.
 
 Source of the limits: the API reference of PutMetricData and MetricDatum.
 """
@@ -113,6 +114,40 @@ def _check_datum(datum, where, now):
             raise _invalid(f"The parameter {where}.Timestamp must specify a time within the past two weeks and no more "
                            "than two hours in the future.")
     _check_value(datum, where)
+
+
+def _page(params, name, items, size):
+    """(page, NextToken or None); the token is the place where the next page begins."""
+    token = params.get("NextToken", "0")
+    if not token.isdigit():
+        raise _invalid("The token is not valid.")
+    start = int(token)
+    result = {name: items[start:start + size]}
+    if start + size < len(items):
+        result["NextToken"] = str(start + size)
+    return result
+
+
+def describe_alarms(fake, params):
+    if params.get("AlarmTypes", ["MetricAlarm"]) != ["MetricAlarm"]:
+        raise _invalid("Only metric alarms are known here.")
+    return _page(params, "MetricAlarms", list(fake.alarms), min(params.get("MaxRecords", 50), fake.alarms_page))
+
+
+def list_metrics(fake, params):
+    """Series that have what was asked for, and maybe more dimensions."""
+    wanted = {(one["Name"], one["Value"]) for one in params.get("Dimensions", []) if "Value" in one}
+    with fake.lock:
+        series = {(one.namespace, one.name, tuple(one.dims.items())) for one in fake.metrics}
+    return _page(params, "Metrics", [
+        {"Namespace": namespace, "MetricName": name,
+         "Dimensions": [{"Name": key, "Value": value} for key, value in dims]}
+        for namespace, name, dims in sorted(series)
+        if params.get("Namespace") in (None, namespace) and params.get("MetricName") in (None, name)
+        and wanted <= set(dims)], 500)
+
+
+READS = {"DescribeAlarms": describe_alarms, "ListMetrics": list_metrics}
 
 
 def put_metric_data(now, params, n_body):

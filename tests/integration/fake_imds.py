@@ -6,9 +6,11 @@ Items are computed from the world; .values overrides them by path: a text, bytes
 
 import json
 import random
+import socket
 import string
 import time
 
+import fake_cloudformation
 import fake_http
 from fake_world import ACCOUNT, REGION, iso
 
@@ -31,6 +33,10 @@ class FakeImds:
         self.credentials_life = 6 * 3600.0
         self.credentials_problem = None  # text: a 200 with a Code that is not Success
         self.calls = []
+        self.hop_limit = 1          # how far the packets of a token travel
+        self.tags = False           # tags in instance metadata, which are off unless somebody switches them on
+        self.identity_key = random.randbytes(32)  # signs the identity document
+        self.pending_time = fake.world.now() - 3600
         self.server = fake_http.Server(_Handler, self, port).start()
 
     @property
@@ -65,10 +71,15 @@ class FakeImds:
                 "accountId": ACCOUNT, "architecture": "x86_64", "availabilityZone": one.zone, "billingProducts": None,
                 "devpayProductCodes": None, "marketplaceProductCodes": None, "imageId": "ami-0123456789abcdef0",
                 "instanceId": one.id, "instanceType": one.type, "kernelId": None,
-                "pendingTime": iso(self.fake.world.now() - 3600), "privateIp": "10.0.0.17", "ramdiskId": None,
+                "pendingTime": iso(self.pending_time), "privateIp": "10.0.0.17", "ramdiskId": None,
                 "region": REGION, "version": "2017-09-30"}, indent=2)
+        if path == "/latest/dynamic/instance-identity/signature":
+            document = self.item("/latest/dynamic/instance-identity/document")
+            return document and fake_cloudformation.sign(self.identity_key, document.encode())
         if not path.startswith(META):
             return None
+        if path.startswith(META + "tags/instance/"):
+            return one.tags.get(path[len(META + "tags/instance/"):]) if self.tags else None
         return {
             "instance-id": one.id, "instance-type": one.type, "ami-id": "ami-0123456789abcdef0",
             "instance-life-cycle": "on-demand", "local-ipv4": "10.0.0.17", "mac": "02:00:00:00:00:17",
@@ -123,6 +134,7 @@ class _Handler(fake_http.Handler):
 
     def do_PUT(self):
         self.read_body()
+        self.connection.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, self.server.owner.hop_limit)
         if self._faults():
             return
         ttl = self.headers.get("X-aws-ec2-metadata-token-ttl-seconds", "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each action of the fake ECS, Auto Scaling and EC2 does.
+"""What each action of the fake ECS, Auto Scaling, EC2 and CloudFormation does.
 
 A handler is handler(world, view, params) -> result; @view is the state to read from (it may lag behind), changes go to
 @world. Refusals are AwsError. Words and codes are those of the services as far as they are known.
@@ -11,6 +11,7 @@ import hashlib
 import re
 import time
 
+import fake_cloudformation
 from fake_wire import AwsError, Timestamp, xml
 from fake_world import ACCOUNT, REGION, iso, query_matches
 
@@ -431,4 +432,5 @@ HANDLERS = {
         "DetachInstances": detach_instances,
     },
     "ec2": {"DescribeTags": describe_tags},
+    "cloudformation": fake_cloudformation.HANDLERS,
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""A fake systemd on a private bus: org.freedesktop.systemd1 with ecs.service and docker.service.
+"""A fake systemd on a private bus: org.freedesktop.systemd1 with ecs.service and docker.service; and a fake polkit.
 
 A process of its own (python3-dbus and python3-gi of the system's python). Commands are lines on stdin, each answered
 by a line of JSON on stdout; what clients ask for is told as lines {"event": "RestartUnit", "unit": ..., "mode": ...}.
@@ -14,6 +14,7 @@ by a line of JSON on stdout; what clients ask for is told as lines {"event": "Re
     forget UNIT                the unit does not exist
     deny on|off                RestartUnit and the like need an authorization that nobody gives
     break on|off               RestartUnit answers, but the job fails
+    polkit on|off|deny         there, which it is at the start; not there; says no
     status
 """
 
@@ -29,6 +30,7 @@ import dbus.service
 from gi.repository import GLib
 
 NAME = "org.freedesktop.systemd1"
+POLKIT = "org.freedesktop.PolicyKit1"
 ROOT = "/org/freedesktop/systemd1"
 MANAGER, UNIT, SERVICE, JOB = (f"{NAME}.{one}" for one in ("Manager", "Unit", "Service", "Job"))
 PROPERTIES = "org.freedesktop.DBus.Properties"
@@ -140,6 +142,27 @@ class Unit(Object):
                     ExecMainCode=dbus.Int32(0), ExecMainStatus=dbus.Int32(0))
 
 
+class Polkit(dbus.service.Object):
+    """Allows what the package's rule allows, to whomever: the restart of ecs.service."""
+
+    def __init__(self, bus):
+        super().__init__(bus, "/org/freedesktop/PolicyKit1/Authority")
+        self.bus, self.denied = bus, False
+        self.name = dbus.service.BusName(POLKIT, bus)
+
+    def turn(self, way):
+        self.denied = way == "deny"
+        self.name = None if way == "off" else self.name or dbus.service.BusName(POLKIT, self.bus)
+
+    @dbus.service.method(POLKIT + ".Authority", in_signature="(sa{sv})sa{ss}us", out_signature="(bba{ss})")
+    def CheckAuthorization(self, subject, action, details, flags, cancellation):
+        tell({"event": "CheckAuthorization", "subject": str(subject[0]), "pid": int(subject[1].get("pid", 0)),
+              "action": str(action), **{str(key): str(value) for key, value in details.items()}})
+        allowed = not self.denied and action == NAME + ".manage-units" and details == {
+            "unit": "ecs.service", "verb": "restart"}
+        return dbus.Struct((allowed, False, dbus.Dictionary({}, signature="ss")), signature=None)
+
+
 class Manager(Object):
     def __init__(self, bus):
         self.bus, self.manager = bus, self
@@ -149,6 +172,7 @@ class Manager(Object):
         self.job_number = 100
         super().__init__(bus, ROOT, {MANAGER: {"Version": "252", "SystemState": "running"}})
         self.units = {}
+        self.polkit = Polkit(bus)
         self.add("docker.service")
         self.add("ecs.service", part_of=("docker.service",))
 
@@ -261,6 +285,9 @@ class Manager(Object):
                     for one in self.units.values()}
         if name in ("deny", "break"):
             setattr(self, {"deny": "denied", "break": "broken"}[name], rest[0] == "on")
+            return {}
+        if name == "polkit":
+            self.polkit.turn(rest[0])
             return {}
         unit = self._unit(rest[0])
         if name in ("stop", "start", "restart"):

@@ -16,6 +16,7 @@ SERVICES = {
     "ecs": (JSON11, "AmazonEC2ContainerServiceV20141113", "ecs"),
     "autoscaling": (QUERY, "2011-01-01", "autoscaling"),
     "ec2": (EC2, "2016-11-15", "ec2"),
+    "cloudformation": (QUERY, "2010-05-15", "cloudformation"),
 }
 
 CLOUDWATCH_NAMESPACE = "com.amazonaws.cloudwatch.v2010_08_01#"
@@ -178,7 +179,7 @@ def success(service, action, result, request_id):
                 + result + f"</{action}Response>")
         return Answer(200, "text/xml;charset=UTF-8", body, headers, chunked=True)
     inner = xml(f"{action}Result", result) if result is not None else ""
-    body = (f'<{action}Response xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/">\n  {inner}\n'
+    body = (f'<{action}Response xmlns="http://{service}.amazonaws.com/doc/{SERVICES[service][1]}/">\n  {inner}\n'
             f"  <ResponseMetadata>\n    <RequestId>{request_id}</RequestId>\n  </ResponseMetadata>\n"
             f"</{action}Response>\n")
     return Answer(200, "text/xml", body, headers)
@@ -213,7 +214,7 @@ def failure(service, error, request_id):
                 f"<Code>{error.code}</Code><Message>{escape(error.message)}</Message></Error></Errors>"
                 f"<RequestID>{request_id}</RequestID></Response>")
         return Answer(error.status, "text/xml;charset=UTF-8", body, headers, chunked=True, code=error.code)
-    body = (f'<ErrorResponse xmlns="http://autoscaling.amazonaws.com/doc/2011-01-01/">\n  <Error>\n'
+    body = (f'<ErrorResponse xmlns="http://{service}.amazonaws.com/doc/{SERVICES[service][1]}/">\n  <Error>\n'
             f"    <Type>{fault}</Type>\n    <Code>{error.code}</Code>\n    <Message>{escape(error.message)}</Message>\n"
             f"  </Error>\n  <RequestId>{request_id}</RequestId>\n</ErrorResponse>\n")
     return Answer(error.status, "text/xml", body, headers, code=error.code)

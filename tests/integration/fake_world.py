@@ -111,6 +111,7 @@ class State:
         self.hosts = {}       # container instance ARN -> ContainerInstance
         self.groups = {}      # name -> Group
         self.instances = {}   # instance id -> Instance
+        self.stacks = {}      # name -> fake_cloudformation.FakeStack
 
     def members(self, group):
         return [one for one in self.instances.values() if one.group == group]
@@ -134,6 +135,7 @@ class World:
     def __init__(self):
         self.lock = threading.RLock()
         self.skew = 0.0              # the services' clock minus ours, seconds
+        self.refuse_identity = False  # CloudFormation lets no instance in without a role's signature
         self.state = State()
         self._due = []               # heap of (time, number, function(time))
         self._number = 0

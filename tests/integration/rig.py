@@ -274,6 +274,15 @@ class Rig:
         new.write_text(json.dumps(settings, indent=2))
         new.rename(path)
 
+    def set_metadata(self, settings, stack="demo-stack", resource="AutoScalingGroup", tags=True, imds_tags=True):
+        """Settings that stand in the CloudFormation metadata; None: without our key; a text: all of the metadata, as it
+        is. @tags: this instance is tagged as made by that resource; @imds_tags: its tags are in the metadata service."""
+        metadata = {"AWS::CloudFormation::Init": {"config": {}}, "ECSHealthAgent": settings}
+        if settings is None:
+            del metadata["ECSHealthAgent"]
+        self.fake.imds.tags = imds_tags
+        return self.fake.set_metadata(settings if isinstance(settings, str) else metadata, stack, resource, tags)
+
     def environment(self):
         env = {key: value for key, value in os.environ.items()
                if not key.startswith(("AWS_", "ECS_HEALTH_AGENT_")) and key.lower() not in (
@@ -296,6 +305,10 @@ class Rig:
         self.daemon = subprocess.Popen([binary(), "run", *more], env=self.environment(), stdin=subprocess.DEVNULL,
                                        stdout=log, stderr=log, cwd=self.root)
         log.close()
+        limits = self.root / f"proc/{self.daemon.pid}/limits"
+        limits.parent.mkdir(parents=True, exist_ok=True)
+        limits.write_text("Limit                     Soft Limit           Hard Limit           Units     \n"
+                          "Max locked memory         unlimited            unlimited            bytes     \n")
         return self.daemon
 
     def kill_daemon(self, number=signal.SIGKILL):

@@ -369,17 +369,76 @@ static void test_file_that_cannot_be_read_or_is_too_large_is_a_problem(void) {
         scene_close();
 }
 
-static void test_fallback_observes(void) {
+/* As the daemon has them: what the stack says, then the file. */
+static OptionProblems composing;
+
+static int compose(const char *stack, const char *file, Settings *settings, const char **origins) {
+        const SettingsText texts[] = {
+                { .source = "the stack", .text = stack, .n = stack ? strlen(stack) : 0, .from_stack = true },
+                { .source = "the file", .text = file, .n = file ? strlen(file) : 0 },
+        };
+
+        return settings_compose(texts, ELEMENTSOF(texts), settings, origins, &composing);
+}
+
+static void test_compose_lets_the_later_source_win(void) {
+        static Settings s;
+        const char *origins[SETTINGS_ROWS_MAX];
+
+        scene_open();
+        EXPECT_EQ(compose("{\"grace\":\"10m\",\"drain\":\"false\"}", "{\"grace\":\"20m\"}", &s, origins), 0);
+        EXPECT_EQ(s.policy.grace, SPAN_MIN(20));
+        EXPECT(!s.policy.drain);
+        EXPECT_STR(settings_origin(origins, "grace"), "the file");
+        EXPECT_STR(settings_origin(origins, "drain"), "the stack");
+        EXPECT_STR(settings_origin(origins, "cooldown"), "default");
+
+        EXPECT_EQ(compose("{\"grace\":\"10m\"}", NULL, &s, origins), 0);
+        EXPECT_EQ(s.policy.grace, SPAN_MIN(10));
+        EXPECT_EQ(compose(NULL, NULL, &s, origins), 0);
+        EXPECT_EQ(s.policy.grace, SPAN_MIN(8));
+        scene_close();
+}
+
+static void test_compose_names_the_source_that_is_wrong(void) {
+        static const struct {
+                const char *stack, *file, *problem;
+        } cases[] = {
+                { "{\"grace\":\"1s\"}", "{}", "the stack: grace: " },
+                { "{}", "{\"grace\":\"1s\"}", "the file: grace: " },
+                /* fine each, but not together: the row that gives offence is the stack's */
+                { "{\"confirm\":{\"before\":\"7m\"}}", "{\"grace\":\"6m\"}", "the stack: confirm.before: " },
+                { "{\"graec\":1}", "{\"grace\":\"1s\"}", "the stack: graec: unknown key" },
+        };
         static Settings s;
 
         scene_open();
-        EXPECT_EQ(settings_fallback(&s), 0);
-        EXPECT_EQ(s.policy.action, ACTION_OBSERVE);
-        EXPECT_EQ(s.policy.grace, SPAN_MIN(8));
-        EXPECT(!s.policy.external);
-        put_ecs_config("/etc/ecs", "ECS_EXTERNAL=true\n");
-        EXPECT_EQ(settings_fallback(&s), 0);
-        EXPECT(s.policy.external);
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                s.policy.grace = 77;
+                EXPECT_EQ(compose(cases[i].stack, cases[i].file, &s, NULL), -EBADMSG);
+                EXPECT_EQ(composing.n, 1);
+                if (strncmp(composing.text[0], cases[i].problem, strlen(cases[i].problem)) != 0)
+                        EXPECT_STR(composing.text[0], cases[i].problem);
+                EXPECT_EQ(s.policy.grace, 77);
+        }
+        scene_close();
+}
+
+static void test_metadata_cannot_say_where_they_are(void) {
+        static const char *const cases[] = { "{\"cloudformation\":{\"stack\":\"other\"}}",
+                "{\"cloudformation\":{\"resource\":\"Other\"}}",
+                "{\"cloudformation\":{\"enabled\":false}}" };
+        static Settings s;
+
+        scene_open();
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                /* a file after it must not wipe the complaint away */
+                EXPECT_EQ(compose(cases[i], "{\"grace\":\"9m\"}", &s, NULL), -EBADMSG);
+                EXPECT(strstr(composing.text[0], "cannot stand in the metadata"));
+                EXPECT_EQ(compose(NULL, cases[i], &s, NULL), 0);
+        }
+        EXPECT_EQ(compose("{\"cloudformation\":{\"refresh\":\"1h\"}}", NULL, &s, NULL), 0);
+        EXPECT_EQ(s.stack_refresh, SPAN_HOUR(1));
         scene_close();
 }
 
@@ -554,7 +613,9 @@ TEST_MAIN(TEST(test_defaults_are_those_of_the_manual), TEST(test_missing_file_is
         TEST(test_endpoint_must_be_on_a_loopback_address), TEST(test_names_must_be_possible_ones),
         TEST(test_what_comes_later_is_refused_and_said_to_come), TEST(test_all_problems_are_told_at_once),
         TEST(test_refused_file_leaves_the_settings_alone),
-        TEST(test_file_that_cannot_be_read_or_is_too_large_is_a_problem), TEST(test_fallback_observes),
+        TEST(test_file_that_cannot_be_read_or_is_too_large_is_a_problem),
+        TEST(test_compose_lets_the_later_source_win), TEST(test_compose_names_the_source_that_is_wrong),
+        TEST(test_metadata_cannot_say_where_they_are),
         TEST(test_external_is_taken_from_the_agents_own_settings),
         TEST(test_proxy_is_the_https_one_else_the_http_one),
         TEST(test_cluster_is_the_agents_own_by_its_short_name), TEST(test_overlong_proxy_is_left_out),

@@ -18,6 +18,7 @@
 typedef struct Scene {
         Settings settings;
         OptionProblems problems;
+        StackView stack;
         Core core;
         Target target;
         Pause pause;
@@ -47,6 +48,12 @@ static Scene *scene_new(void) {
                 "eu-west-1a", "web-asg" };
         s->published = (PublisherState){ .sent = 1000, .last_success = wall_add(now.wall, -SPAN_SEC(20)) };
         s->mounts[0] = (DiskMount){ .path = "/", .used = 4210, .inodes_used = 310 };
+        s->stack = (StackView){ .state = STACK_READ,
+                .stack = "web-stack",
+                .resource = "Group",
+                .read = now.wall,
+                .next = mono_add(now.mono, SPAN_MIN(15)),
+                .problem = "" };
         s->view = (StatusView){
                 .now = now,
                 .started = wall_add(now.wall, -SPAN_HOUR(3)),
@@ -61,6 +68,7 @@ static Scene *scene_new(void) {
                 .settings = &s->settings,
                 .problems = &s->problems,
                 .settings_path = "/etc/ecs-health-agent/config.json",
+                .stack = &s->stack,
                 .published = &s->published,
                 .credentials = AWS_CREDENTIALS_GOOD,
                 .credentials_detail = "role web-role",
@@ -147,8 +155,8 @@ static void test_healthy_host_is_fine_and_says_so_first(void) {
 static void test_document_has_the_names_that_were_promised(void) {
         static const char *const names[] = { "running", "ok", "time", "time_seconds_ago", "started",
                 "version", "headline", "problems", "verdict", "stage", "grace", "witnesses", "control_plane",
-                "brakes", "look", "record", "host", "metrics", "rights", "settings", "pause", "identity",
-                "credentials", "self" };
+                "brakes", "look", "record", "host", "metrics", "rights", "settings", "cloudformation",
+                "pause", "identity", "credentials", "self" };
         _cleanup_(freep) Scene *s = scene_new();
         _cleanup_(json_freep) cJSON *json = scene_document(s);
 
