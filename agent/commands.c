@@ -42,6 +42,11 @@ static const Command commands[] = {
         { "pause", "[--for 2h] [--reason TEXT]", "keep it from acting on this host, for maintenance",
                 command_pause },
         { "resume", "", "end a pause", command_resume },
+        { "doctor", "[--json]", "try everything that a bad day would need, harmlessly", command_doctor },
+        { "metrics", "[--instances N] [--groups N] [--ill-hours N] [--json]",
+                "the series it publishes with these settings, and what they cost", command_metrics },
+        { "iam-policy", "[--act | --observe] [--cluster NAME] [--group NAME] [OPTION...]",
+                "the least-privilege policy for these settings", command_iam_policy },
 };
 
 static const EnvironmentRow environment[] = {

@@ -23,6 +23,9 @@ typedef struct Command {
 int command_main(int argc, char **argv);
 
 int command_status(int argc, char **argv);
+int command_doctor(int argc, char **argv);
+int command_metrics(int argc, char **argv);
+int command_iam_policy(int argc, char **argv);
 int command_check_config(int argc, char **argv);
 int command_pause(int argc, char **argv);
 int command_resume(int argc, char **argv);

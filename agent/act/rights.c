@@ -27,66 +27,7 @@ struct Prober {
         bool busy;
 };
 
-static const struct {
-        const char *action;
-        Right right;
-} right_actions[] = {
-        { "DescribeContainerInstances", RIGHT_ECS_DESCRIBE_CONTAINER_INSTANCES },
-        { "ListContainerInstances", RIGHT_ECS_LIST_CONTAINER_INSTANCES },
-        { "DescribeClusters", RIGHT_ECS_DESCRIBE_CLUSTERS },
-        { "DescribeAutoScalingInstances", RIGHT_ASG_DESCRIBE_INSTANCES },
-        { "DescribeAutoScalingGroups", RIGHT_ASG_DESCRIBE_GROUPS },
-        { "DescribeScalingActivities", RIGHT_ASG_DESCRIBE_ACTIVITIES },
-        { "DescribeInstanceRefreshes", RIGHT_ASG_DESCRIBE_REFRESHES },
-        { "UpdateContainerInstancesState", RIGHT_ECS_UPDATE_STATE },
-        { "PutAttributes", RIGHT_ECS_PUT_ATTRIBUTES },
-        { "DeleteAttributes", RIGHT_ECS_DELETE_ATTRIBUTES },
-        { "DetachInstances", RIGHT_ASG_DETACH },
-        { "PutMetricData", RIGHT_CLOUDWATCH_PUT },
-};
-
-/* -- learning ------------------------------------------------------------------------------------------- */
-
-static Granted granted_by(AwsOutcome outcome) {
-        switch (outcome) {
-        case AWS_OK:
-        case AWS_GARBLED:
-        case AWS_REFUSED:
-        case AWS_CONTENTION: return GRANTED_YES;
-        case AWS_DENIED: return GRANTED_NO;
-        case AWS_THROTTLED:
-        case AWS_UNAVAILABLE:
-        case AWS_BAD_KEYS:
-        case AWS_NO_KEYS: return GRANTED_UNKNOWN;
-        }
-        return GRANTED_UNKNOWN;
-}
-
-/** Return: whether something new is known. What says nothing takes nothing back. */
-static bool rights_learn(Prober *prober, const char *action, AwsOutcome outcome) {
-        Granted granted = granted_by(outcome);
-
-        for (size_t i = 0; i < ELEMENTSOF(right_actions); i++) {
-                if (strcmp(right_actions[i].action, action) != 0)
-                        continue;
-                if (granted == GRANTED_UNKNOWN || prober->rights.granted[right_actions[i].right] == granted)
-                        return false;
-                prober->rights.granted[right_actions[i].right] = (uint8_t) granted;
-                return true;
-        }
-        return false;
-}
-
-void prober_note(Prober *prober, const char *action, AwsOutcome outcome) {
-        if (rights_learn(prober, action, outcome))
-                prober->changed(&prober->rights, prober->userdata);
-}
-
-const Rights *prober_rights(const Prober *prober) {
-        return &prober->rights;
-}
-
-/* -- probing -------------------------------------------------------------------------------------------- */
+/* -- harmless calls ------------------------------------------------------------------------------------- */
 
 /**
  * An ARN of our own cluster and account that names nothing; rights are often given for these only.
@@ -103,15 +44,15 @@ static int impossible_arn(const Target *target, char *buffer, size_t n_buffer) {
         return n < 0 || (size_t) n >= n_buffer ? -E2BIG : 0;
 }
 
-static int state_body(const Target *target, JsonWriter *body) {
+static int state_body(const RightQuestion *question, JsonWriter *body) {
         char arn[640];
         int r;
 
-        r = impossible_arn(target, arn, sizeof(arn));
+        r = impossible_arn(question->target, arn, sizeof(arn));
         if (r < 0)
                 return r;
         json_begin_object(body, NULL);
-        json_string(body, "cluster", target->cluster);
+        json_string(body, "cluster", question->target->cluster);
         json_begin_array(body, "containerInstances");
         json_string(body, NULL, arn);
         json_end_array(body);
@@ -121,15 +62,15 @@ static int state_body(const Target *target, JsonWriter *body) {
 }
 
 /** @value NULL: to delete it */
-static int attribute_body(const Target *target, const char *value, JsonWriter *body) {
+static int attribute_body(const RightQuestion *question, const char *value, JsonWriter *body) {
         char arn[640];
         int r;
 
-        r = impossible_arn(target, arn, sizeof(arn));
+        r = impossible_arn(question->target, arn, sizeof(arn));
         if (r < 0)
                 return r;
         json_begin_object(body, NULL);
-        json_string(body, "cluster", target->cluster);
+        json_string(body, "cluster", question->target->cluster);
         json_begin_array(body, "attributes");
         json_begin_object(body, NULL);
         json_string(body, "name", ECS_ATTRIBUTE_ACTION);
@@ -143,51 +84,193 @@ static int attribute_body(const Target *target, const char *value, JsonWriter *b
         return body->error;
 }
 
-static int put_body(const Target *target, JsonWriter *body) {
-        return attribute_body(target, "observe", body);
+static int put_body(const RightQuestion *question, JsonWriter *body) {
+        return attribute_body(question, "observe", body);
 }
 
-static int delete_body(const Target *target, JsonWriter *body) {
-        return attribute_body(target, NULL, body);
+static int delete_body(const RightQuestion *question, JsonWriter *body) {
+        return attribute_body(question, NULL, body);
 }
 
-static int detach_body(const Target *target, JsonWriter *body) {
-        if (!*target->group)
+static int detach_body(const RightQuestion *question, JsonWriter *body) {
+        if (!*question->target->group)
                 return -ENOENT;
         aws_query_append(body, "InstanceIds.member.1", PROBE_INSTANCE);
-        aws_query_append(body, "AutoScalingGroupName", target->group);
+        aws_query_append(body, "AutoScalingGroupName", question->target->group);
         aws_query_append(body, "ShouldDecrementDesiredCapacity", "false");
         return body->error;
 }
 
+/* Reads are about ourselves: what a policy allows beyond that is not our concern. */
+
+static int describe_body(const RightQuestion *question, JsonWriter *body) {
+        const Target *target = question->target;
+
+        if (!*target->cluster)
+                return -ENOENT;
+        json_begin_object(body, NULL);
+        json_string(body, "cluster", target->cluster);
+        json_begin_array(body, "containerInstances");
+        json_string(body, NULL, *target->arn ? target->arn : PROBE_CONTAINER_INSTANCE);
+        json_end_array(body);
+        json_end_object(body);
+        return body->error;
+}
+
+static int list_body(const RightQuestion *question, JsonWriter *body) {
+        if (!*question->target->cluster)
+                return -ENOENT;
+        json_begin_object(body, NULL);
+        json_string(body, "cluster", question->target->cluster);
+        json_i64(body, "maxResults", 1);
+        json_end_object(body);
+        return body->error;
+}
+
+static int clusters_body(const RightQuestion *question, JsonWriter *body) {
+        if (!*question->target->cluster)
+                return -ENOENT;
+        json_begin_object(body, NULL);
+        json_begin_array(body, "clusters");
+        json_string(body, NULL, question->target->cluster);
+        json_end_array(body);
+        json_end_object(body);
+        return body->error;
+}
+
+static int members_body(const RightQuestion *question, JsonWriter *body) {
+        if (!*question->target->instance_id)
+                return -ENOENT;
+        aws_query_append(body, "InstanceIds.member.1", question->target->instance_id);
+        return body->error;
+}
+
+static int groups_body(const RightQuestion *question, JsonWriter *body) {
+        if (!*question->target->group)
+                return -ENOENT;
+        aws_query_append(body, "AutoScalingGroupNames.member.1", question->target->group);
+        aws_query_append(body, "IncludeInstances", "false");
+        return body->error;
+}
+
+static int one_of_group_body(const RightQuestion *question, JsonWriter *body) {
+        if (!*question->target->group)
+                return -ENOENT;
+        aws_query_append(body, "AutoScalingGroupName", question->target->group);
+        aws_query_append(body, "MaxRecords", "1");
+        return body->error;
+}
+
+/* No data: refused as a bad request by whoever may publish, and nothing is published. */
+static int metrics_body(const RightQuestion *question, JsonWriter *body) {
+        if (!question->name_space)
+                return -ENOENT;
+        json_begin_object(body, NULL);
+        json_string(body, "Namespace", question->name_space);
+        json_begin_array(body, "MetricData");
+        json_end_array(body);
+        json_end_object(body);
+        return body->error;
+}
+
+/* clang-format off */
 static const struct {
         AwsService service;
         const char *action;
-        int (*body)(const Target *target, JsonWriter *body); /* -ENOENT: cannot be asked yet */
-} probes[] = {
-        { AWS_ECS, "UpdateContainerInstancesState", state_body },
-        { AWS_ECS, "PutAttributes", put_body },
-        { AWS_ECS, "DeleteAttributes", delete_body },
-        { AWS_AUTO_SCALING, "DetachInstances", detach_body },
+        int (*body)(const RightQuestion *question, JsonWriter *body); /* -ENOENT: cannot be asked yet */
+} right_calls[RIGHT_N] = {
+        [RIGHT_ECS_DESCRIBE_CONTAINER_INSTANCES] = { AWS_ECS, "DescribeContainerInstances", describe_body },
+        [RIGHT_ECS_LIST_CONTAINER_INSTANCES] = { AWS_ECS, "ListContainerInstances", list_body },
+        [RIGHT_ECS_DESCRIBE_CLUSTERS] = { AWS_ECS, "DescribeClusters", clusters_body },
+        [RIGHT_ASG_DESCRIBE_INSTANCES] = { AWS_AUTO_SCALING, "DescribeAutoScalingInstances", members_body },
+        [RIGHT_ASG_DESCRIBE_GROUPS] = { AWS_AUTO_SCALING, "DescribeAutoScalingGroups", groups_body },
+        [RIGHT_ASG_DESCRIBE_ACTIVITIES] = { AWS_AUTO_SCALING, "DescribeScalingActivities", one_of_group_body },
+        [RIGHT_ASG_DESCRIBE_REFRESHES] = { AWS_AUTO_SCALING, "DescribeInstanceRefreshes", one_of_group_body },
+        [RIGHT_ECS_UPDATE_STATE] = { AWS_ECS, "UpdateContainerInstancesState", state_body },
+        [RIGHT_ECS_PUT_ATTRIBUTES] = { AWS_ECS, "PutAttributes", put_body },
+        [RIGHT_ECS_DELETE_ATTRIBUTES] = { AWS_ECS, "DeleteAttributes", delete_body },
+        [RIGHT_ASG_DETACH] = { AWS_AUTO_SCALING, "DetachInstances", detach_body },
+        [RIGHT_CLOUDWATCH_PUT] = { AWS_CLOUDWATCH, "PutMetricData", metrics_body },
 };
+/* clang-format on */
 
-static void probe_answered(const AwsAnswer *answer, void *userdata);
+AwsService right_service(Right right) {
+        return right_calls[right].service;
+}
 
-static int probe_send(Prober *prober, unsigned i) {
+int right_call(Aws *aws, const RightQuestion *question, AwsDone done, void *userdata, AwsCall **ret) {
         _cleanup_(json_writer_done) JsonWriter body = {};
-        AwsCall *call = NULL;
         int r;
 
         json_writer_init(&body, PROBE_BODY_MAX);
-        r = probes[i].body(&prober->target, &body);
+        r = right_calls[question->right].body(question, &body);
         if (r < 0)
                 return r;
-        r = aws_call(prober->aws,
-                &(AwsRequest){ .service = probes[i].service,
-                        .action = probes[i].action,
+        return aws_call(aws,
+                &(AwsRequest){ .service = right_calls[question->right].service,
+                        .action = right_calls[question->right].action,
                         .body = body.text,
-                        .n_body = body.n },
-                probe_answered, prober, &call);
+                        .n_body = body.n,
+                        .timeout = question->timeout,
+                        .once = question->once },
+                done, userdata, ret);
+}
+
+/* -- learning ------------------------------------------------------------------------------------------- */
+
+Granted right_granted(AwsOutcome outcome) {
+        switch (outcome) {
+        case AWS_OK:
+        case AWS_GARBLED:
+        case AWS_REFUSED:
+        case AWS_CONTENTION: return GRANTED_YES;
+        case AWS_DENIED: return GRANTED_NO;
+        case AWS_THROTTLED:
+        case AWS_UNAVAILABLE:
+        case AWS_BAD_KEYS:
+        case AWS_NO_KEYS: return GRANTED_UNKNOWN;
+        }
+        return GRANTED_UNKNOWN;
+}
+
+/** Return: whether something new is known. What says nothing takes nothing back. */
+static bool rights_learn(Prober *prober, const char *action, AwsOutcome outcome) {
+        Granted granted = right_granted(outcome);
+
+        for (Right right = 0; right < RIGHT_N; right++) {
+                if (strcmp(right_calls[right].action, action) != 0)
+                        continue;
+                if (granted == GRANTED_UNKNOWN || prober->rights.granted[right] == granted)
+                        return false;
+                prober->rights.granted[right] = (uint8_t) granted;
+                return true;
+        }
+        return false;
+}
+
+void prober_note(Prober *prober, const char *action, AwsOutcome outcome) {
+        if (rights_learn(prober, action, outcome))
+                prober->changed(&prober->rights, prober->userdata);
+}
+
+const Rights *prober_rights(const Prober *prober) {
+        return &prober->rights;
+}
+
+/* -- probing -------------------------------------------------------------------------------------------- */
+
+/* The daemon's reads tell of their rights by being used; these would be tried only when it is too late. */
+static const Right probes[] = { RIGHT_ECS_UPDATE_STATE, RIGHT_ECS_PUT_ATTRIBUTES,
+        RIGHT_ECS_DELETE_ATTRIBUTES, RIGHT_ASG_DETACH };
+
+static void probe_answered(const AwsAnswer *answer, void *userdata);
+
+static int probe_send(Prober *prober, Right right) {
+        const RightQuestion question = { .right = right, .target = &prober->target };
+        AwsCall *call = NULL;
+        int r;
+
+        r = right_call(prober->aws, &question, probe_answered, prober, &call);
         if (r < 0)
                 return r;
 
@@ -201,7 +284,7 @@ static int probe_next(Prober *prober) {
         int r, error = 0;
 
         while (prober->next < ELEMENTSOF(probes)) {
-                r = probe_send(prober, prober->next++);
+                r = probe_send(prober, probes[prober->next++]);
                 if (r >= 0)
                         return 0;
                 if (r != -ENOENT)
@@ -216,7 +299,7 @@ static void probe_answered(const AwsAnswer *answer, void *userdata) {
         bool news;
 
         /* The last word goes to the callback, which may free us; the next probe frees the answer. */
-        news = rights_learn(prober, probes[prober->next - 1].action, answer->outcome);
+        news = rights_learn(prober, right_calls[probes[prober->next - 1]].action, answer->outcome);
         (void) probe_next(prober); /* what cannot be sent stays unknown */
         if (news)
                 prober->changed(&prober->rights, prober->userdata);

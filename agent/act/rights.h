@@ -10,6 +10,25 @@
 #include "agent/decide/look.h"
 #include "common/aws-call.h"
 
+/** What a right is tried with. */
+typedef struct RightQuestion {
+        Right right;
+        const Target *target;   /* ourselves; what is "" is not known */
+        const char *name_space; /* of the metrics; NULL: not known */
+        Span timeout;           /* as in AwsRequest */
+        bool once;              /* as in AwsRequest */
+} RightQuestion;
+
+/**
+ * right_call() - use a right without changing anything: read about ourselves, write to what cannot exist, publish nothing
+ *
+ * The rules of aws_call(). Return: 0; -ENOENT if it cannot be asked with so little of the target; as aws_call().
+ */
+int right_call(Aws *aws, const RightQuestion *question, AwsDone done, void *userdata, AwsCall **ret);
+/** right_granted() - what the end of a call says about the right to make it */
+Granted right_granted(AwsOutcome outcome);
+AwsService right_service(Right right);
+
 typedef struct Prober Prober;
 
 typedef void (*RightsChanged)(const Rights *rights, void *userdata);

@@ -430,6 +430,32 @@ static int disks_read_table(Disks *disks) {
         return 0;
 }
 
+int disks_choose(const DisksOptions *options, DiskMount ret[static DISK_MOUNTS_MAX]) {
+        static const char *const tables[] = { "/proc/1/mountinfo", "/proc/self/mountinfo" };
+        _cleanup_(closep) int fd = -1;
+        Disks disks = { .mounts = (char **) options->mounts, .ignore = (char **) options->ignore_fstypes };
+        DisksPass pass = {};
+        int r = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(tables) && fd < 0; i++) {
+                _cleanup_(freep) char *path = NULL;
+
+                if (asprintf(&path, "%s%s", options->root, tables[i]) < 0)
+                        return -ENOMEM;
+                fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+                r = fd < 0 ? -errno : 0;
+        }
+        if (r < 0)
+                return r;
+        disks.fd = fd;
+        r = disks_read_lines(&disks, &pass);
+        if (r < 0)
+                return r;
+        for (uint32_t i = 0; i < pass.table.n; i++)
+                ret[i] = pass.table.entries[i].mount;
+        return (int) pass.table.n;
+}
+
 /* Asking for sizes. */
 
 static Share disks_share(uint64_t used, uint64_t available) {

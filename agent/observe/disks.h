@@ -27,6 +27,15 @@ DEFINE_CLEANUP(Disks, disks_free)
 /** disks_mounts() - what the last whole round saw; lent until the loop next runs. Return: how many. */
 uint32_t disks_mounts(const Disks *disks, const DiskMount **ret);
 
+/**
+ * disks_choose() - which mounts a Disks with these options would look at, by one reading of the mount table
+ * @ret: sizes are not asked, so all are SHARE_NONE
+ *
+ * For planning, so the mount table as we see it will do where that of process 1 may not be read.
+ * Return: how many; -EBADMSG, -EFBIG; what open() and read() say.
+ */
+int disks_choose(const DisksOptions *options, DiskMount ret[static DISK_MOUNTS_MAX]);
+
 /** One line of mountinfo, fields unescaped. */
 typedef struct DisksMountLine {
         char path[DISK_PATH_MAX];

@@ -16,7 +16,7 @@ from rig import QUICK, Rig, binary, merged, watching
 from test_settings import BAD, FLOORS, FLOORS_MET, read_terminal
 
 README = pathlib.Path(__file__).resolve().parents[2] / "README.md"
-COMMANDS = "run", "status", "check-config", "pause", "resume"
+COMMANDS = "run", "status", "check-config", "pause", "resume", "doctor", "metrics", "iam-policy"
 
 
 @pytest.fixture

@@ -611,6 +611,37 @@ static void test_disks_without_a_mount_table_says_so(void) {
         fixture_done(&f);
 }
 
+static void test_disks_can_be_chosen_without_looking(void) {
+        static const char *const ignore[] = { "overlay", "tmpfs", "vfat", NULL };
+        static const char *const named[] = { "/tmp", "/data", NULL };
+        DisksOptions options = { .ignore_fstypes = ignore };
+        DiskMount mounts[DISK_MOUNTS_MAX];
+        const DiskMount *seen;
+        Fixture f;
+
+        fixture_init(&f,
+                ROOT "28 27 259:1 /x /bind rw - xfs /dev/nvme0n1p1 rw\n"
+                     "29 27 0:5 / /tmp rw - tmpfs tmpfs rw\n"
+                     "33 27 259:3 / /boot/efi rw - vfat /dev/nvme0n1p3 rw\n" DATA SHARE,
+                NULL);
+        options.root = f.root;
+        EXPECT_EQ(disks_choose(&options, mounts), 3);
+        fixture_tick(0);
+        for (unsigned i = 0; i < 3; i++)
+                fixture_answer(&f, mounts[i].path, 0, 50);
+        EXPECT_EQ(disks_mounts(f.disks, &seen), 3);
+        for (unsigned i = 0; i < 3; i++) {
+                EXPECT_STR(mounts[i].path, seen[i].path);
+                EXPECT_EQ(mounts[i].used, SHARE_NONE);
+        }
+        options.mounts = named;
+        EXPECT_EQ(disks_choose(&options, mounts), 2);
+        EXPECT_STR(mounts[0].path, "/tmp");
+        options.root = "/nowhere";
+        EXPECT_EQ(disks_choose(&options, mounts), -ENOENT);
+        fixture_done(&f);
+}
+
 static void test_disks_can_be_freed_while_it_asks(void) {
         Fixture f;
 
@@ -634,4 +665,4 @@ TEST_MAIN(TEST(test_mount_line_is_taken_apart),
         TEST(test_disks_does_not_blame_a_mount_for_a_helper_that_is_busy),
         TEST(test_disks_takes_what_is_mounted_on_top), TEST(test_disks_has_a_limit),
         TEST(test_disks_passes_over_a_line_without_end), TEST(test_disks_without_a_mount_table_says_so),
-        TEST(test_disks_can_be_freed_while_it_asks))
+        TEST(test_disks_can_be_chosen_without_looking), TEST(test_disks_can_be_freed_while_it_asks))

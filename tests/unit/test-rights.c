@@ -217,9 +217,80 @@ static void test_probe_goes_on_after_one_that_could_not_be_sent(void) {
         finish();
 }
 
-TEST_MAIN(TEST(test_note_learns_from_how_a_call_ended), TEST(test_note_knows_every_right),
-        TEST(test_note_tells_news_only), TEST(test_probe_asks_about_what_cannot_exist),
-        TEST(test_probe_of_an_old_arn_names_the_cluster),
+static void on_right(const AwsAnswer *answer, void *userdata) {
+        *(AwsOutcome *) userdata = answer->outcome;
+}
+
+static void test_every_right_can_be_tried_without_a_change(void) {
+        static const struct {
+                const char *action;
+                AwsService service;
+                const char *about; /* what the question must have */
+        } calls[RIGHT_N] = {
+                [RIGHT_ECS_DESCRIBE_CONTAINER_INSTANCES] = { "DescribeContainerInstances", AWS_ECS,
+                        "/prod/0123456789abcdef0123456789abcdef\"]" },
+                [RIGHT_ECS_LIST_CONTAINER_INSTANCES] = { "ListContainerInstances", AWS_ECS,
+                        "\"maxResults\":1" },
+                [RIGHT_ECS_DESCRIBE_CLUSTERS] = { "DescribeClusters", AWS_ECS, "[\"prod\"]" },
+                [RIGHT_ASG_DESCRIBE_INSTANCES] = { "DescribeAutoScalingInstances", AWS_AUTO_SCALING,
+                        "InstanceIds.member.1=i-0123456789abcdef0" },
+                [RIGHT_ASG_DESCRIBE_GROUPS] = { "DescribeAutoScalingGroups", AWS_AUTO_SCALING,
+                        "AutoScalingGroupNames.member.1=web&IncludeInstances=false" },
+                [RIGHT_ASG_DESCRIBE_ACTIVITIES] = { "DescribeScalingActivities", AWS_AUTO_SCALING,
+                        "MaxRecords=1" },
+                [RIGHT_ASG_DESCRIBE_REFRESHES] = { "DescribeInstanceRefreshes", AWS_AUTO_SCALING,
+                        "MaxRecords=1" },
+                [RIGHT_ECS_UPDATE_STATE] = { "UpdateContainerInstancesState", AWS_ECS, NOTHING },
+                [RIGHT_ECS_PUT_ATTRIBUTES] = { "PutAttributes", AWS_ECS, NOTHING },
+                [RIGHT_ECS_DELETE_ATTRIBUTES] = { "DeleteAttributes", AWS_ECS, NOTHING },
+                [RIGHT_ASG_DETACH] = { "DetachInstances", AWS_AUTO_SCALING,
+                        "InstanceIds.member.1=i-00000000000000000&" },
+                [RIGHT_CLOUDWATCH_PUT] = { "PutMetricData", AWS_CLOUDWATCH,
+                        "{\"Namespace\":\"Mine\",\"MetricData\":[]}" },
+        };
+
+        for (Right right = 0; right < RIGHT_N; right++) {
+                const FakeAnswer script[] = { { calls[right].action, .outcome = AWS_DENIED }, {} };
+                const RightQuestion question = {
+                        .right = right, .target = &target, .name_space = "Mine", .once = true
+                };
+                AwsOutcome outcome = AWS_OK;
+                AwsCall *call = NULL;
+
+                fake_begin(script);
+                EXPECT_EQ(right_call(NULL, &question, on_right, &outcome, &call), 0);
+                fake_run(&(bool){ false });
+                EXPECT_EQ(outcome, AWS_DENIED);
+                EXPECT_STR(fake_asked[0].action, calls[right].action);
+                EXPECT_EQ(fake_asked[0].service, calls[right].service);
+                EXPECT_EQ(right_service(right), calls[right].service);
+                EXPECT(fake_asked[0].once);
+                EXPECT(strstr(fake_asked[0].body, calls[right].about));
+                (void) aws_call_free(call);
+                fake_end();
+        }
+}
+
+static void test_a_right_is_not_tried_on_what_is_not_known(void) {
+        const Target unknown = { .instance_id = "i-0123456789abcdef0" }, nobody = {};
+        AwsOutcome outcome = AWS_OK;
+        AwsCall *call = NULL;
+
+        fake_begin(NULL);
+        for (Right right = 0; right < RIGHT_N; right++) {
+                const RightQuestion question = { .right = right,
+                        .target = right == RIGHT_ASG_DESCRIBE_INSTANCES ? &nobody : &unknown };
+
+                EXPECT_EQ(right_call(NULL, &question, on_right, &outcome, &call), -ENOENT);
+        }
+        EXPECT_EQ(fake_n_asked, 0);
+        fake_end();
+}
+
+TEST_MAIN(TEST(test_every_right_can_be_tried_without_a_change),
+        TEST(test_a_right_is_not_tried_on_what_is_not_known), TEST(test_note_learns_from_how_a_call_ended),
+        TEST(test_note_knows_every_right), TEST(test_note_tells_news_only),
+        TEST(test_probe_asks_about_what_cannot_exist), TEST(test_probe_of_an_old_arn_names_the_cluster),
         TEST(test_probe_that_is_not_answered_leaves_it_open),
         TEST(test_probe_leaves_out_what_it_cannot_name),
         TEST(test_probe_can_be_cancelled_and_freed_in_its_callback),
