@@ -30,6 +30,7 @@ LAYERS = [
     ("agent/observe/", ("agent/observe/", "agent/decide/", "common/")),
     ("agent/act/", ("agent/act/", "agent/decide/", "common/")),
     ("agent/", ("agent/", "common/")),
+    ("packaging/", ("agent/", "common/")),
     ("tests/", ("tests/", "agent/", "common/")),
 ]
 BOTH_SIDES = "agent/agent.c"  # alone in knowing who observes and who acts
