@@ -34,7 +34,7 @@ const char *stack_state_to_string(StackState state);
 typedef struct StackView {
         StackState state;
         const char *stack, *resource; /* "" unknown; stack is a name or an ARN */
-        const char *text;             /* JSON, an object unless somebody wrote another type; NULL unless STACK_READ */
+        const char *text; /* JSON, an object unless somebody wrote another type; NULL unless STACK_READ */
         size_t n_text;
         bool by_role;        /* the last reading was allowed to the role, not to the identity */
         bool from_cache;     /* .state and .text are an earlier process's, and were not asked for since */

@@ -101,6 +101,22 @@ def test_after_a_reboot_grace_waits_for_a_witness():
         assert status["verdict"]["witnesses"]
 
 
+def test_a_removal_outlives_a_restart_and_a_reboot_right_after_it():
+    with watching() as rig:
+        rig.drop_link()
+        rig.check_removed()
+        sent = rig.status()["record"]["detach_sent"]
+        rig.restart_daemon()
+        rig.wait_stage("removed")
+        rig.kill_daemon()
+        rig.new_boot()
+        for path in (rig.root / "run/ecs-health-agent").iterdir():
+            path.unlink()
+        rig.start_daemon()
+        status = rig.wait_status(lambda s: s["record"]["incident"] == 1, 10, "the incident")
+        assert sent and status["record"]["detach_sent"] == sent
+
+
 @pytest.mark.parametrize("cause", MENDED)
 def test_a_repair_that_helps_ends_it(cause):
     with watching(merged(REPAIR, SETTINGS.get(cause, {})), units=True) as rig:
