@@ -16,6 +16,7 @@ struct Reporter {
         Timer *sampling;
         Timer *closing;
         Wall period_from;
+        Mono period_end; /* when this period ends; the next one counts from there, so that being late does not add up */
 
         uint32_t reconnects; /* as last counted */
         uint64_t removals;
@@ -148,6 +149,12 @@ static void on_sampling(Timer *timer, Now now, void *userdata) {
         sample_remedy(reporter, now.mono);
 }
 
+Mono reporter_period_end(Mono before, Span period, Mono now) {
+        Mono end = mono_add(before, period);
+
+        return mono_before(end, now) ? mono_add(now, period) : end;
+}
+
 static void on_closing(Timer *timer, Now now, void *userdata) {
         Reporter *reporter = userdata;
         const Core *core = reporter->options.core;
@@ -156,7 +163,8 @@ static void on_closing(Timer *timer, Now now, void *userdata) {
                                 (reporter->ill_in_period || core->stage == STAGE_REMOVED));
         size_t n;
 
-        (void) timer_arm(timer, mono_add(now.mono, reporter->options.period));
+        reporter->period_end = reporter_period_end(reporter->period_end, reporter->options.period, now.mono);
+        (void) timer_arm(timer, reporter->period_end);
         metrics_count(reporter->metrics, METRIC_SAMPLES_DROPPED,
                 (double) publisher_take_dropped(reporter->publisher));
         /* An instance that is out of its group no longer speaks for it; its last word there is that it was removed. */
@@ -204,8 +212,8 @@ int reporter_new(Reporter **ret, sd_event *event, const ReporterOptions *options
         if (r < 0)
                 return r;
         /* The first period is of random length: hosts booted together do not publish in step. */
-        r = timer_arm(reporter->closing,
-                mono_add(now.mono, 1 + (Span) (loop_random() % (uint64_t) options->period)));
+        reporter->period_end = mono_add(now.mono, 1 + (Span) (loop_random() % (uint64_t) options->period));
+        r = timer_arm(reporter->closing, reporter->period_end);
         if (r < 0)
                 return r;
 

@@ -37,6 +37,13 @@ void reporter_stepped(Reporter *reporter);
 void reporter_state(const Reporter *reporter, PublisherState *ret);
 
 /* The pure parts, for tests. */
+/**
+ * reporter_period_end() - when the period ends that follows the one which should have ended at @before
+ *
+ * A timer is always a little late. Were that to add up, a minute would go by without a heartbeat every few hours. Only
+ * after more than a whole period, as in a suspend, it begins anew from @now.
+ */
+Mono reporter_period_end(Mono before, Span period, Mono now);
 /** reporter_brakes() - the brakes that keep a disconnected host from being removed */
 BrakeSet reporter_brakes(const Core *core);
 /** reporter_held() - remediation_held: how many; 1 for a host that somebody meant to be down and left so for an hour */

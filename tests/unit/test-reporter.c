@@ -49,6 +49,20 @@ static void test_reporter_publishes_an_intent_that_has_grown_old(void) {
         EXPECT_EQ(reporter_held(&core, NOW), 0);
 }
 
-TEST_MAIN(TEST(test_reporter_counts_the_brakes_that_hold),
+static void test_reporter_is_not_late_twice(void) {
+        Mono end = NOW;
+
+        for (unsigned i = 0; i < 1000; i++)
+                end = reporter_period_end(end, SPAN_MIN(1), mono_add(end, SPAN_MSEC(250)));
+        EXPECT_EQ(mono_since(end, NOW), SPAN_MIN(1000));
+        /* a suspend is not made up for, minute by minute */
+        end = reporter_period_end(NOW, SPAN_MIN(1), mono_add(NOW, SPAN_HOUR(8)));
+        EXPECT_EQ(mono_since(end, NOW), SPAN_HOUR(8) + SPAN_MIN(1));
+        /* nor is less than a period: that one is still of use */
+        end = reporter_period_end(NOW, SPAN_MIN(1), mono_add(NOW, SPAN_SEC(59)));
+        EXPECT_EQ(mono_since(end, NOW), SPAN_MIN(1));
+}
+
+TEST_MAIN(TEST(test_reporter_is_not_late_twice), TEST(test_reporter_counts_the_brakes_that_hold),
         TEST(test_reporter_counts_no_brake_of_a_host_that_acts_is_well_or_has_gone),
         TEST(test_reporter_publishes_an_intent_that_has_grown_old))
