@@ -40,6 +40,7 @@ ROLE = "ecsInstanceRole"
 POLICY = [
     "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances",
     "autoscaling:DescribeInstanceRefreshes", "autoscaling:DescribeScalingActivities", "autoscaling:DetachInstances",
+    "ec2:DescribeTags",
     "ecs:DeleteAttributes", "ecs:DescribeClusters", "ecs:DescribeContainerInstances", "ecs:ListContainerInstances",
     "ecs:PutAttributes", "ecs:UpdateContainerInstancesState", "monitoring:PutMetricData",
 ]

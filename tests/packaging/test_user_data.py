@@ -444,7 +444,7 @@ def test_without_settings_the_file_is_left_alone(host):
     assert with_settings(host, "") == ("", "{}\n")
 
 
-@pytest.mark.parametrize("settings, told", [('{"action":"observ"}', "did you mean"), ("{", "config.json")])
+@pytest.mark.parametrize("settings, told", [('{"action":"observ"}', "did you mean"), ("{", "line 2, column")])
 def test_bad_settings_change_nothing_and_are_told(host, settings, told):
     output, kept = with_settings(host, settings)
     assert kept == "{}\n" and "NOT IN FORCE" in output and told in output
