@@ -57,6 +57,16 @@ static int compose(const Config *config, const SettingsText *stack, const Settin
         return 0;
 }
 
+/* By itself as well, so that it still stands when the other source says something else one day, or nothing. */
+static int try_text(const Config *config, const SettingsText *text, const SettingsText *stack,
+        const SettingsText *file, OptionProblems *problems) {
+        Settings settings;
+        int r;
+
+        r = settings_compose(text, 1, &settings, NULL, problems);
+        return r < 0 ? r : compose(config, stack, file, &settings, problems);
+}
+
 static SettingsText file_good(const Config *config) {
         return (SettingsText){ .source = config->path, .text = config->file_text, .n = config->n_file_text };
 }
@@ -90,7 +100,7 @@ static int text_keep(char **text, size_t *n_text, const char *from, size_t n) {
         return 0;
 }
 
-/* Whatever has changed: the good texts together are good, for each was tried beside the other. */
+/* Whatever has changed: the good texts are good together, for each was tried by itself and beside the other. */
 static int settings_renew(Config *config) {
         const SettingsText file = file_good(config), stack = stack_good(config);
         OptionProblems problems;
@@ -136,13 +146,12 @@ static int file_read_anew(Config *config, const char *consequence) {
         SettingsText file = { .source = config->path };
         const SettingsText stack = stack_good(config);
         static OptionProblems problems; /* too large for comfort on a stack */
-        Settings settings;
         int r;
 
         r = settings_load(config->path, &text, &file.n, &problems);
         file.text = text;
         if (r >= 0)
-                r = compose(config, &stack, &file, &settings, &problems);
+                r = try_text(config, &file, &stack, &file, &problems);
         if (r == -EBADMSG && !problems_equal(&problems, &config->file_problems))
                 log_problems(&problems, consequence);
         if (r >= 0)
@@ -184,10 +193,9 @@ static void stack_take(Config *config, const StackView *view) {
                 .from_stack = true,
         };
         static OptionProblems problems;
-        Settings settings;
         int r;
 
-        r = compose(config, &stack, &file, &settings, &problems);
+        r = try_text(config, &stack, &stack, &file, &problems);
         if (r == -EBADMSG) {
                 config->stack_unknown = !config->stack_text;
                 if (!problems_equal(&problems, &config->stack_problems))

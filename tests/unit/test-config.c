@@ -289,6 +289,30 @@ static void test_a_bad_file_does_not_stop_the_stack(void) {
         scene_close();
 }
 
+static void test_a_text_must_stand_by_itself_and_beside_the_other(void) {
+        /* a first question 9 min before the end of grace: only while the stack makes grace 10 min */
+        scene_open(NULL, STACK_READ, "{\"grace\":\"10m\"}");
+        put("{\"confirm\":{\"before\":\"9m\"}}");
+        config_reload(config);
+        EXPECT_EQ(config_problems(config)->n, 1);
+        EXPECT_EQ(config_settings(config)->policy.confirm_before, SPAN_MIN(3));
+
+        /* fine by itself, and not beside a stack that makes grace 4 min */
+        put("{\"confirm\":{\"before\":\"5m\"}}");
+        config_reload(config);
+        EXPECT_EQ(config_problems(config)->n, 0);
+        say(STACK_READ, "{\"grace\":\"4m\"}", "");
+        EXPECT_EQ(config_problems(config)->n, 1);
+        EXPECT_EQ(grace(), SPAN_MIN(10));
+
+        /* so nothing falls when one goes away */
+        say(STACK_NONE, NULL, "");
+        EXPECT_EQ(config_problems(config)->n, 0);
+        EXPECT_EQ(config_settings(config)->policy.confirm_before, SPAN_MIN(5));
+        EXPECT_EQ(action(), ACTION_DETACH);
+        scene_close();
+}
+
 static void test_a_file_that_goes_away_is_no_problem(void) {
         scene_open("{\"grace\":\"20m\"}", STACK_READ, "{\"grace\":\"10m\"}");
         EXPECT_EQ(grace(), SPAN_MIN(20));
@@ -349,5 +373,7 @@ TEST_MAIN(TEST(test_commands_read_what_was_kept), TEST(test_without_stack_and_fi
         TEST(test_bad_metadata_change_nothing), TEST(test_bad_metadata_with_nothing_good_before_observe),
         TEST(test_a_cached_text_is_in_force_and_not_written_again),
         TEST(test_a_bad_file_at_the_start_observes_until_it_is_good),
-        TEST(test_a_bad_file_does_not_stop_the_stack), TEST(test_a_file_that_goes_away_is_no_problem),
+        TEST(test_a_bad_file_does_not_stop_the_stack),
+        TEST(test_a_text_must_stand_by_itself_and_beside_the_other),
+        TEST(test_a_file_that_goes_away_is_no_problem),
         TEST(test_the_stack_is_told_what_the_settings_say_of_it))
