@@ -15,54 +15,9 @@ void text_printable(char *text) {
                         *text = *text == '\n' || *text == '\t' ? ' ' : '?';
 }
 
-/* Environment files */
-
-static char *env_trim(char *text) {
-        size_t n;
-
-        text += strspn(text, " \t");
-        n = strlen(text);
-        while (n > 0 && strchr(" \t\r", text[n - 1]))
-                text[--n] = '\0';
-        if (n >= 2 && (*text == '"' || *text == '\'') && text[n - 1] == *text) {
-                text[n - 1] = '\0';
-                text++;
-        }
-        return text;
-}
-
-static bool env_is_key(const char *text) {
-        return (*text < '0' || *text > '9') && *text &&
-               !text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")];
-}
-
-bool env_next(char **rest, const char **ret_key, const char **ret_value) {
-        for (char *line; (line = strsep(rest, "\n"));) {
-                char *value = strchr(line, '='), *key;
-
-                line += strspn(line, " \t");
-                if (*line == '#' || *line == ';' || !value)
-                        continue;
-                *value++ = '\0';
-                key = env_trim(line);
-                if (!env_is_key(key))
-                        continue;
-                *ret_key = key;
-                *ret_value = env_trim(value);
-                return true;
-        }
-        return false;
-}
-
 static void facts_copy(char *buffer, size_t n_buffer, const char *value) {
         if (strlen(value) < n_buffer)
                 memcpy(buffer, value, strlen(value) + 1);
-}
-
-static bool facts_is_true(const char *value) {
-        bool yes = false;
-
-        return strcasecmp(value, "t") == 0 || (parse_bool(value, &yes) >= 0 && yes);
 }
 
 void ecs_facts_read(char *text, EcsFacts *facts) {
@@ -70,7 +25,7 @@ void ecs_facts_read(char *text, EcsFacts *facts) {
         const char *key, *value;
         char *rest = text;
 
-        while (env_next(&rest, &key, &value)) {
+        while (parse_env(&rest, &key, &value)) {
                 if (strcmp(key, "ECS_LOG_DRIVER") == 0)
                         facts_copy(facts->log_driver, sizeof(facts->log_driver), value);
                 else if (strcmp(key, "ECS_LOGLEVEL") == 0)
@@ -79,7 +34,7 @@ void ecs_facts_read(char *text, EcsFacts *facts) {
                         facts_copy(
                                 facts->log_level_on_instance, sizeof(facts->log_level_on_instance), value);
                 else if (strcmp(key, "ECS_AWSVPC_BLOCK_IMDS") == 0)
-                        facts->block_imds = facts_is_true(value);
+                        facts->block_imds = parse_flag(value);
                 else if (strcasecmp(key, "NO_PROXY") == 0)
                         facts_copy(facts->no_proxy, sizeof(facts->no_proxy), value);
                 else if (strcasecmp(key, "HTTPS_PROXY") == 0 ||

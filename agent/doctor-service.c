@@ -18,6 +18,7 @@
 
 #include "agent/doctor.h"
 #include "common/file.h"
+#include "common/parse.h"
 
 #define SERVICE_FILE_MAX    ((size_t) 64 * 1024)
 #define SERVICE_PROCESS_MAX ((size_t) 16 * 1024)
@@ -34,7 +35,7 @@ void service_environment(void) {
                 file_read(path, SERVICE_FILE_MAX, &text, NULL) < 0)
                 return;
         rest = text;
-        while (env_next(&rest, &key, &value))
+        while (parse_env(&rest, &key, &value))
                 (void) setenv(key, value, 0);
 }
 

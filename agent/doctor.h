@@ -182,13 +182,6 @@ typedef struct PolkitQuestion {
 
 /* Readers of texts: pure, for tests. */
 
-/**
- * env_next() - the next assignment of an environment file, as systemd reads it: comments, quotes
- * @rest: changed in place, and moved on
- *
- * Return: whether there was one more.
- */
-bool env_next(char **rest, const char **ret_key, const char **ret_value);
 /** ecs_facts_read() - overlay what @text, an ecs.config, says; @text is wiped */
 void ecs_facts_read(char *text, EcsFacts *facts);
 /** ecs_log_hidden() - why the agent's log lacks what we look for; NULL if it does not. @ret_fix: what to set. */

@@ -167,44 +167,16 @@ bool settings_unsafe(void) {
 
 /* ecs.config */
 
-/* Blanks around, and one pair of quotes, which systemd takes away when it reads the file as an EnvironmentFile. */
-static char *text_trim(char *text) {
-        size_t n;
-
-        text += strspn(text, " \t\r");
-        n = strlen(text);
-        while (n > 0 && strchr(" \t\r", text[n - 1]))
-                text[--n] = '\0';
-        if (n >= 2 && (*text == '"' || *text == '\'') && text[n - 1] == *text) {
-                text[n - 1] = '\0';
-                text++;
-        }
-        return text;
-}
-
 static void text_copy(char *buffer, size_t n_buffer, const char *value) {
         if (strlen(value) < n_buffer)
                 memcpy(buffer, value, strlen(value) + 1);
 }
 
-/* As Go's strconv.ParseBool, and what else people write. */
-static bool text_is_true(const char *value) {
-        bool yes = false;
-
-        return strcasecmp(value, "t") == 0 || (parse_bool(value, &yes) >= 0 && yes);
-}
-
-static void ecs_config_take(SettingsEcs *ecs, bool *named_https, char *line) {
-        char *value = strchr(line, '='), *key, *slash;
-
-        if (!value)
-                return;
-        *value++ = '\0';
-        key = text_trim(line);
-        value = text_trim(value);
+static void ecs_config_take(SettingsEcs *ecs, bool *named_https, const char *key, const char *value) {
+        const char *slash;
 
         if (strcmp(key, "ECS_EXTERNAL") == 0) {
-                ecs->external = text_is_true(value);
+                ecs->external = parse_flag(value);
         } else if (strcmp(key, "ECS_CLUSTER") == 0) {
                 slash = strrchr(value, '/');
                 text_copy(ecs->cluster, sizeof(ecs->cluster), slash ? slash + 1 : value);
@@ -227,6 +199,7 @@ void settings_ecs_config(SettingsEcs *ret) {
         *ret = (SettingsEcs){};
         for (size_t i = 0; i < ELEMENTSOF(files); i++) {
                 _cleanup_(freep) char *path = NULL, *text = NULL;
+                const char *key, *value;
                 char *rest;
                 size_t n = 0;
 
@@ -234,8 +207,8 @@ void settings_ecs_config(SettingsEcs *ret) {
                         !text)
                         continue;
                 rest = text;
-                for (char *line; (line = strsep(&rest, "\n"));)
-                        ecs_config_take(ret, &named_https, line);
+                while (parse_env(&rest, &key, &value))
+                        ecs_config_take(ret, &named_https, key, value);
                 /* Registry passwords are kept in this file. */
                 explicit_bzero(text, n);
         }

@@ -487,3 +487,46 @@ unsigned edit_distance(const char *a, const char *b) {
         }
         return row[n_b];
 }
+
+static char *env_trim(char *text) {
+        size_t n;
+
+        text += strspn(text, " \t");
+        n = strlen(text);
+        while (n > 0 && strchr(" \t\r", text[n - 1]))
+                text[--n] = '\0';
+        if (n >= 2 && (*text == '"' || *text == '\'') && text[n - 1] == *text) {
+                text[n - 1] = '\0';
+                text++;
+        }
+        return text;
+}
+
+static bool env_is_key(const char *text) {
+        return (*text < '0' || *text > '9') && *text &&
+               !text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")];
+}
+
+bool parse_env(char **rest, const char **ret_key, const char **ret_value) {
+        for (char *line; (line = strsep(rest, "\n"));) {
+                char *value = strchr(line, '='), *key;
+
+                line += strspn(line, " \t");
+                if (*line == '#' || *line == ';' || !value)
+                        continue;
+                *value++ = '\0';
+                key = env_trim(line);
+                if (!env_is_key(key))
+                        continue;
+                *ret_key = key;
+                *ret_value = env_trim(value);
+                return true;
+        }
+        return false;
+}
+
+bool parse_flag(const char *text) {
+        bool yes = false;
+
+        return strcasecmp(text, "t") == 0 || (parse_bool(text, &yes) >= 0 && yes);
+}

@@ -53,3 +53,13 @@ char *format_sigv4_time(char buffer[static FORMAT_TIME_MAX], Wall t);
 
 /** edit_distance() - Levenshtein distance of two short names (at most 64 bytes; longer ones are cut) */
 unsigned edit_distance(const char *a, const char *b);
+
+/**
+ * parse_env() - the next assignment of an environment file, as systemd reads it: comments, blanks, one pair of quotes
+ * @rest: what is left of the text, which is changed; NULL at the end
+ *
+ * Return: whether there was one more; both texts lie in @rest's.
+ */
+bool parse_env(char **rest, const char **ret_key, const char **ret_value);
+/** parse_flag() - whether a variable of the ECS agent's says yes: as Go's strconv.ParseBool, and what else people write */
+bool parse_flag(const char *text);

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "common/parse.h"
 #include "tests/unit/test.h"
 
 static void test_an_environment_file_is_read_as_systemd_does(void) {
@@ -27,12 +28,12 @@ static void test_an_environment_file_is_read_as_systemd_does(void) {
         char *rest = text;
 
         for (size_t i = 0; i < ELEMENTSOF(expected); i++) {
-                EXPECT(env_next(&rest, &key, &value));
+                EXPECT(parse_env(&rest, &key, &value));
                 EXPECT_STR(key, expected[i][0]);
                 EXPECT_STR(value, expected[i][1]);
         }
-        EXPECT(!env_next(&rest, &key, &value));
-        EXPECT(!env_next(&rest, &key, &value));
+        EXPECT(!parse_env(&rest, &key, &value));
+        EXPECT(!parse_env(&rest, &key, &value));
 }
 
 static void test_later_ecs_config_wins_and_is_wiped(void) {
