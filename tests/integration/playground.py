@@ -75,7 +75,7 @@ class World:
     def group(self):
         """who is in the group"""
         with self.rig.fake.world.live() as state:
-            return "\n".join(f"{one.id}  {one.lifecycle:<10} {one.zone}{'  <- this host' * (one.id == self.rig.instance)}"
+            return "\n".join(f"{one.id}  {one.lifecycle or 'in no group':<11} {one.zone}{'  <- this host' * (one.id == self.rig.instance)}"
                              for one in state.instances.values())
 
     def calls(self):

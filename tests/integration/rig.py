@@ -75,7 +75,7 @@ class Child:
 
     def __init__(self, arguments, on_event=None):
         self.process = subprocess.Popen([PYTHON] + arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=sys.stderr, cwd=HERE)
+                                        stderr=sys.stderr, cwd=HERE, start_new_session=True)  # ^C is for us to handle
         self.on_event = on_event
         self.answers, self.ended = [], False
         self.arrived = threading.Condition()
@@ -246,7 +246,7 @@ class Rig:
 <allow user="*"/></policy></busconfig>
 """)
         bus = subprocess.Popen(["dbus-daemon", f"--config-file={conf}", "--nofork", "--nosyslog"],
-                               stderr=subprocess.DEVNULL)
+                               stderr=subprocess.DEVNULL, start_new_session=True)
         self.stack.callback(bus.wait)
         self.stack.callback(bus.kill)
         self.wait_for((self.root / "bus").exists, 10, "the private bus")

@@ -578,7 +578,7 @@ def test_settings_of_the_stack_count_as_the_daemon_has_kept_them(host):
     cache = host.root / "var/lib/ecs-health-agent/cloudformation.json"
     before = cache.read_text() if cache.exists() else None
     cache.write_text(json.dumps({
-        "instance_id": host.instance, "stack": "ecs", "resource": "Group", "read": "2026-06-30T10:11:12Z",
+        "state": "read", "instance_id": host.instance, "stack": "ecs", "resource": "Group", "read": "2026-06-30T10:11:12Z",
         "text": json.dumps({"metrics": {"namespace": "Other"}})}))
     try:
         assert examine(host, expect=[])["alarms"]["found"] == "0 on namespace Other"

@@ -194,7 +194,7 @@ def test_the_policy_follows_what_the_daemon_has_kept_of_its_stack(host, tmp_path
     settings, run = host
     cache = tmp_path / "var/lib/ecs-health-agent/cloudformation.json"
     cache.parent.mkdir(parents=True)
-    kept = {"instance_id": "i-0123456789abcdef0", "resource": "Group", "read": "2026-11-23T10:00:00Z",
+    kept = {"state": "read", "instance_id": "i-0123456789abcdef0", "resource": "Group", "read": "2026-11-23T10:00:00Z",
             "stack": "arn:aws:cloudformation:eu-west-1:123456789012:stack/blue/1c3be8ed-df30-47b4-8f1e-6e68ebd01f34",
             "text": json.dumps({"action": "observe", "metrics": {"namespace": "Of/Stack"}})}
     cache.write_text(json.dumps(kept))
