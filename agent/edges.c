@@ -46,7 +46,7 @@ static const char *const stage_sentences[STAGE_N] = {
                 "Grace is over: looking at ECS and the Auto Scaling group before anything is done.",
         [STAGE_HELD] = "Held: a brake stops the removal of this instance.",
         [STAGE_REPAIRING] = "Local repair first: restarting the ECS agent's service.",
-        [STAGE_TURN] = "No brake holds; a second look follows before anything is done.",
+        [STAGE_TURN] = "Nothing but the turn is waited for; another look follows before anything is done.",
         [STAGE_DRAINING] = "Setting the container instance to DRAINING.",
         [STAGE_RECHECKING] = "Drained; asking the brakes once more.",
         [STAGE_DETACHING] = "Detaching this instance from its Auto Scaling group.",

@@ -127,6 +127,9 @@ const Option settings_table[] = {
                 RANGE(0, 10000), FLOOR(0, 2000),
                 .help = "Removals per window allowed in a group, and in the cluster; "
                         "null: the larger of 1 and 5 %, at most 10." },
+        { "brakes.max_per_day", OPTION_AMOUNT, FIELD(policy.max_per_day), "null", .nullable = true,
+                RANGE(0, 10000),
+                .help = "Removals per group allowed in 24 hours; null: the larger of 2 and 10 %." },
         { "brakes.window", OPTION_SPAN, FIELD(policy.window), "\"30m\"",
                 RANGE(SPAN_SEC(1), SPAN_DAY(1)), FLOOR(SPAN_MIN(10), SPAN_DAY(1)),
                 .help = "The time in which removals are counted." },
@@ -414,8 +417,7 @@ static const char *read_problem(int error) {
 /* People copy from the documentation of later versions: tell them that it is not a typo. */
 static void explain_later(OptionProblems *problems) {
         static const char *const later[] = { ": action: \"unhealthy\"", ": action: \"standby\"",
-                ": brakes.max_per_day: unknown", ": orphan: unknown", ": patrol: unknown", ": logs: unknown",
-                ": notify: unknown" };
+                ": orphan: unknown", ": patrol: unknown", ": logs: unknown", ": notify: unknown" };
 
         for (unsigned i = 0; i < problems->n && i < OPTION_PROBLEMS_MAX; i++)
                 for (size_t k = 0; k < ELEMENTSOF(later); k++) {

@@ -417,6 +417,11 @@ static void render_look(const Out *out, const cJSON *status) {
                         add_population(&line, look, "zone");
                         add(&line, "; removed lately %" PRId64 " of %" PRId64 " allowed",
                                 number_of(look, "removed_window"), number_of(look, "budget"));
+                        add(&line,
+                                ", in the cluster %" PRId64 " of %" PRId64 ", in 24 h %" PRId64
+                                " of %" PRId64,
+                                number_of(look, "removed_cluster"), number_of(look, "budget_cluster"),
+                                number_of(look, "removed_day"), number_of(look, "budget_day"));
                         add_group_state(&line, look);
                 }
         }

@@ -19,7 +19,8 @@
  *   brakes[]        name, until_seconds, doc, advice: those that hold
  *   look            null before the first; outcome, failed, age_seconds, cluster, group and zone { members, sick },
  *                   connected_peers, more_than_a_page, share_decided, tags { cluster, group }, group_state[],
- *                   group_size, removed_window, removed_day, budget, lifecycle
+ *                   group_size, removed_window, removed_cluster, removed_day, budget, budget_cluster, budget_day,
+ *                   remembered, replacement, young, turn, slow_lane, lifecycle
  *   record          incident, stage, cause, opened, changed, closed, repaired, detach_sent, drained, marked, removals
  *   host            memory { used_percent, available_percent, swap_used_percent, pressure_some_percent,
  *                   pressure_full_percent, oom_kills }, disks[] { path, used_percent, inodes_used_percent, read_only,
@@ -520,12 +521,15 @@ static const char *const brake_advice[BRAKE_N] = {
                 "Look at what they share first: network, VPC endpoints, role, the state of ECS itself.",
         [BRAKE_PATH] = "Check the way to the control plane: name resolution, routes, security group, proxy.",
         [BRAKE_BUDGET] = "If more and more need replacing, look for what they have in common.",
+        [BRAKE_LOOP] =
+                "Find out why replacing does not help; then pause and resume, or tag the group: resume.",
+        [BRAKE_REPLACEMENT] = "See in the group's activity history what has become of the last launch.",
         [BRAKE_BLIND] = "See below what could not be read: a call that failed, or a right that is denied.",
 };
 
 /* Which one a person hears of first. */
 static const Brake brake_order[] = { BRAKE_PAUSED, BRAKE_OBSERVE, BRAKE_OFF, BRAKE_RIGHTS, BRAKE_SHARE,
-        BRAKE_GROUP, BRAKE_PATH, BRAKE_BUDGET, BRAKE_BLIND, BRAKE_COOLDOWN };
+        BRAKE_GROUP, BRAKE_PATH, BRAKE_LOOP, BRAKE_REPLACEMENT, BRAKE_BUDGET, BRAKE_BLIND, BRAKE_COOLDOWN };
 
 /* Grace and confirm are no obstacles but the course of things: they are told of by the stage. */
 static BrakeSet brakes_beyond_course(const Core *core) {
@@ -609,7 +613,9 @@ static void next_when_acting(Text *text, const StatusView *view) {
                 text_add(text, ".");
                 break;
         case STAGE_TURN:
-                text_add(text, "No brake holds. Looks once more");
+                text_add(text, core->brakes & 1u << BRAKE_TURN
+                                       ? "It is the turn of another disconnected instance. Looks again"
+                                       : "No brake holds. Looks once more");
                 if (mono_is_known(core->due)) {
                         text_add(text, " in ");
                         text_add_until(text, view, core->due);
@@ -917,6 +923,7 @@ static const char *switch_to_string(Switch value) {
         case SWITCH_ON: return "on";
         case SWITCH_OFF: return "off";
         case SWITCH_NOT_UNDERSTOOD: return "not understood";
+        case SWITCH_RESUME: return "resume";
         }
         return "?";
 }
@@ -929,6 +936,25 @@ static void put_group_state(JsonWriter *w, uint32_t state) {
                 if (state & 1u << i)
                         json_string(w, NULL, names[i]);
         json_end_array(w);
+}
+
+/* What is counted against what, and whose turn it is. */
+static void put_ledger(JsonWriter *w, const StatusView *view) {
+        const Core *core = view->core;
+        const Look *look = &core->look;
+        Remembered remembered = recall_removals(&core->recall, look, core->policy.window, view->now.mono);
+
+        json_i64(w, "removed_window", look->removed_window);
+        json_i64(w, "removed_cluster", look->removed_cluster);
+        json_i64(w, "removed_day", look->removed_day);
+        json_i64(w, "remembered", remembered.group);
+        json_i64(w, "budget", brake_budget(&core->policy, look->group_size, look->group_weighted));
+        json_i64(w, "budget_cluster", brake_budget(&core->policy, look->cluster.members, false));
+        json_i64(w, "budget_day", brake_day_budget(&core->policy, look->group_size, look->group_weighted));
+        json_string(w, "replacement", replacement_to_string(look->replacement));
+        json_bool(w, "young", look->young);
+        json_string(w, "turn", turn_state_to_string(core->turn.state));
+        json_bool(w, "slow_lane", core->slow_lane);
 }
 
 static void put_look(JsonWriter *w, const StatusView *view) {
@@ -955,9 +981,7 @@ static void put_look(JsonWriter *w, const StatusView *view) {
         json_end_object(w);
         put_group_state(w, look->group_state);
         json_i64(w, "group_size", look->group_size);
-        json_i64(w, "removed_window", look->removed_window);
-        json_i64(w, "removed_day", look->removed_day);
-        json_i64(w, "budget", brake_budget(&core->policy, look->group_size, look->group_weighted));
+        put_ledger(w, view);
         json_string(w, "lifecycle", lifecycle_to_string(look->lifecycle));
         json_end_object(w);
 }

@@ -239,7 +239,7 @@ static int start(Actor *actor, const Effect *effect, const ActorContext *context
                 return ecs_confirm(actor->aws, target, on_confirmed, actor, &actor->confirming);
         case EFFECT_LOOK:
                 looker_stop(actor->looker);
-                return looker_start(actor->looker, target, context->policy, on_looked, actor);
+                return looker_start(actor->looker, target, context->policy, effect->whole, on_looked, actor);
         case EFFECT_PROBE: return prober_start(actor->prober, target);
         case EFFECT_REPAIR:
                 actor->repairing = repair_free(actor->repairing);

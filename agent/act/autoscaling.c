@@ -103,25 +103,42 @@ static bool is_scaling_in(const char *description, const char *reason) {
                says_any(reason, words) && !strcasestr(reason, "rebalance recommendation");
 }
 
-int autoscaling_read_activity(
-        const XmlNode *member, Removal *removal, char *instance_id, Wall *start, bool *scaling_in) {
+/* One that goes into a warm pool replaces nobody. */
+static bool is_launch(const char *description) {
+        return strncasecmp(description, "Launching", strlen("Launching")) == 0 &&
+               !strcasestr(description, "into warm pool");
+}
+
+static bool is_leaving(const char *description) {
+        return strncasecmp(description, "Terminating", strlen("Terminating")) == 0 ||
+               strncasecmp(description, "Detaching", strlen("Detaching")) == 0 ||
+               strcasestr(description, "to Standby");
+}
+
+int autoscaling_read_activity(const XmlNode *member, Activity *ret) {
         const char *description = xml_text(member, "Description"), *cause = xml_text(member, "Cause");
         const char *time = xml_text(member, "StartTime"), *status = xml_text(member, "StatusCode");
         char reason[SCALING_REASON_MAX];
-        bool failed, over;
-        Wall started;
+        Activity activity = {};
+        bool cancelled;
 
-        if (!description || !time || parse_rfc3339(time, strlen(time), &started) < 0)
+        if (!description || !time || parse_rfc3339(time, strlen(time), &activity.start) < 0)
                 return -EBADMSG;
 
-        failed = status && (strcmp(status, "Failed") == 0 || strcmp(status, "Cancelled") == 0);
-        over = failed || (status && strcmp(status, "Successful") == 0);
+        cancelled = status && strcmp(status, "Cancelled") == 0;
+        activity.failed = cancelled || (status && strcmp(status, "Failed") == 0);
+        activity.over = activity.failed || (status && strcmp(status, "Successful") == 0);
         find_reason(cause ? cause : "", reason);
 
-        *removal = failed ? REMOVAL_NONE : removal_of(description, reason);
-        *scaling_in = !over && is_scaling_in(description, reason);
-        find_instance_id(description, instance_id);
-        *start = started;
+        activity.removal = activity.failed ? REMOVAL_NONE : removal_of(description, reason);
+        activity.replaced = activity.removal != REMOVAL_NONE &&
+                            !strcasestr(cause ? cause : "", "shrinking the capacity");
+        activity.scaling_in = !activity.over && is_scaling_in(description, reason);
+        activity.launch = !cancelled && is_launch(description);
+        activity.leaves = !activity.failed && is_leaving(description);
+        find_instance_id(description, activity.instance_id);
+
+        *ret = activity;
         return 0;
 }
 
@@ -171,15 +188,12 @@ static Outcome read_detachment(const AwsAnswer *answer, const char *instance_id,
                 return OUTCOME_BLIND;
 
         xml_for_each(member, list, "member") {
-                char id[64];
-                Removal removal;
-                Wall start;
-                bool scaling_in;
+                Activity activity;
 
-                if (autoscaling_read_activity(member, &removal, id, &start, &scaling_in) < 0)
+                if (autoscaling_read_activity(member, &activity) < 0)
                         return OUTCOME_BLIND;
-                if (removal == REMOVAL_DETACHED && strcmp(id, instance_id) == 0 &&
-                        !wall_before(start, since))
+                if (activity.removal == REMOVAL_DETACHED && strcmp(activity.instance_id, instance_id) == 0 &&
+                        !wall_before(activity.start, since))
                         *ret = true;
         }
         return OUTCOME_OK;

@@ -48,11 +48,18 @@ typedef enum Removal {
         REMOVAL_UNHEALTHY, /* replaced in response to a health check */
 } Removal;
 
-/**
- * autoscaling_read_activity() - the pure part: one <member> of DescribeScalingActivities
- * @instance_id: buffer of 64 bytes; "" if the description names none
- * @start:       StartTime
- * @scaling_in:  it terminates an instance to shrink or to rebalance the group and is not over
- */
-int autoscaling_read_activity(
-        const XmlNode *member, Removal *removal, char *instance_id, Wall *start, bool *scaling_in);
+/** One activity of a group. */
+typedef struct Activity {
+        char instance_id[64]; /* "" if the description names none */
+        Wall start;
+        Removal removal; /* REMOVAL_NONE also if it has failed */
+        bool replaced;   /* a removal that leaves the desired capacity as it is: a launch follows */
+        bool scaling_in; /* it terminates an instance to shrink or to rebalance the group and is not over */
+        bool launch;     /* of an instance that is to be in service; not if it was cancelled */
+        bool leaves;     /* the instance goes, or has gone, out of service, whatever for */
+        bool over;       /* successful, failed or cancelled */
+        bool failed;
+} Activity;
+
+/** autoscaling_read_activity() - the pure part: one <member> of DescribeScalingActivities. Return: 0; -EBADMSG. */
+int autoscaling_read_activity(const XmlNode *member, Activity *ret);

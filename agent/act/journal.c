@@ -60,6 +60,8 @@ static const JournalField journal_fields[] = {
         JOURNAL_NUMBER("drained", JOURNAL_FIELD_BOOL, record.drained, 1),
         JOURNAL_NUMBER("marked", JOURNAL_FIELD_BOOL, record.marked, 1),
         JOURNAL_NUMBER("acted", JOURNAL_FIELD_BOOL, record.acted, 1),
+        JOURNAL_NUMBER("looped", JOURNAL_FIELD_BOOL, record.looped, 1),
+        JOURNAL_NUMBER("released", JOURNAL_FIELD_BOOL, record.released, 1),
 };
 /* clang-format on */
 

@@ -9,6 +9,7 @@
  *   Auto Scaling       membership of the page's instances        in no group, not InService, or share by the cluster's
  *                                                                numbers ends it
  *                      own group; its refreshes; its activities
+ *   ECS                the group's newest replacement            only where it is not known yet to have connected
  *
  * Share cannot be judged without the first Auto Scaling read, unless there is more than a page: a disconnected instance
  * that is in no group, an orphan or the registration that a terminated one has left behind, counts neither way, and ECS
@@ -21,6 +22,7 @@
 
 #include "agent/act/autoscaling.h"
 #include "agent/act/ecs.h"
+#include "agent/decide/turn.h"
 #include "common/json.h"
 #include "common/loop.h"
 #include "common/parse.h"
@@ -29,7 +31,8 @@
 #define LOOK_BATCH_MAX          50  /* of DescribeAutoScalingInstances */
 #define LOOK_SCALING_CALLS_MAX  5   /* a second batch comes on top */
 #define LOOK_ACTIVITY_PAGES_MAX 3   /* the limit of calls leaves two */
-#define LOOK_REMOVED_MAX        512 /* instances that are told apart */
+#define LOOK_LEDGER_MAX         512 /* removed instances that are told apart */
+#define LOOK_MOVES_MAX          512 /* launches and departures; three pages hold 300 activities */
 #define LOOK_ZONES_MAX          16
 
 /* A page of 100 with their attributes and resources: some 10 KB each. */
@@ -40,6 +43,11 @@
 
 /* A peer that is marked and in no group may have left ours so lately that the activities do not show it yet. */
 #define LOOK_ACTIVITY_LAG SPAN_MIN(5)
+
+/* A launch that has not begun so long after a removal is not to come; and so long an instance is a young one. */
+#define LOOK_YOUTH SPAN_HOUR(1)
+/* The slow lane counts the cluster's removals in this time. */
+#define LOOK_LANE SPAN_HOUR(1)
 
 /** Ourselves (the first), or a disconnected container instance that counts at ECS. */
 typedef struct Peer {
@@ -56,7 +64,15 @@ typedef struct Peer {
 typedef struct Removed {
         char id[64]; /* "" if not known */
         Wall at;
+        bool ours; /* of our group; else of the cluster, as far as we know */
 } Removed;
+
+/** A launch, or the way out of service. */
+typedef struct Move {
+        char id[64];
+        Wall start;
+        bool launch, failed, over;
+} Move;
 
 struct Looker {
         sd_event *event;
@@ -65,6 +81,7 @@ struct Looker {
 
         Target target;
         Policy policy;
+        bool whole;
         LookDone done;
         void *userdata;
         bool busy;
@@ -85,8 +102,13 @@ struct Looker {
         char group[256], zone[64]; /* our own, as Auto Scaling says */
         char zones[LOOK_ZONES_MAX][64];
         unsigned n_zones;
-        Removed removed[LOOK_REMOVED_MAX];
+        Removed removed[LOOK_LEDGER_MAX];
         unsigned n_removed;
+        Move moves[LOOK_MOVES_MAX];
+        unsigned n_moves;
+        Wall replaced_at;   /* the last removal that a launch follows; WALL_NEVER: none */
+        char connected[64]; /* the replacement that has been seen connected; kept from look to look */
+        char asked[64];     /* the one that ECS is being asked about */
 };
 
 /* -- beginning and end of a look, and of each read ------------------------------------------------------ */
@@ -102,6 +124,9 @@ static void look_end(Looker *looker, Outcome outcome, const AwsAnswer *answer) {
         Look look;
 
         looker->look.outcome = outcome;
+        /* With what the header cuts off, and what has passed since. */
+        if (wall_is_set(looker->look.server_time))
+                looker->look.server_time = looker_wall(looker);
         if (outcome != OUTCOME_OK) {
                 looker->look.failed = looker->part;
                 (void) snprintf(looker->look.action, sizeof(looker->look.action), "%s", looker->action);
@@ -159,26 +184,47 @@ static void look_blind(Looker *looker, const AwsAnswer *answer) {
 static Switch switch_from_string(const char *text) {
         if (strcmp(text, "on") == 0)
                 return SWITCH_ON;
+        if (strcmp(text, "resume") == 0)
+                return SWITCH_RESUME;
         return strcmp(text, "off") == 0 ? SWITCH_OFF : SWITCH_NOT_UNDERSTOOD;
 }
 
 /* -- Auto Scaling: activities --------------------------------------------------------------------------- */
 
-static void removed_add(Looker *looker, const char *id, Wall at) {
+static void removed_add(Looker *looker, const char *id, Wall at, bool ours) {
         if (strcmp(id, looker->target.instance_id) == 0)
                 return;
         for (unsigned i = 0; *id && i < looker->n_removed; i++)
                 if (strcmp(looker->removed[i].id, id) == 0) {
                         if (wall_before(looker->removed[i].at, at))
                                 looker->removed[i].at = at;
+                        looker->removed[i].ours |= ours;
                         return;
                 }
-        if (looker->n_removed == LOOK_REMOVED_MAX) {
+        if (looker->n_removed == LOOK_LEDGER_MAX) {
                 looker->look.ledger_full = true;
                 return;
         }
         (void) snprintf(looker->removed[looker->n_removed].id, sizeof(looker->removed[0].id), "%s", id);
+        looker->removed[looker->n_removed].ours = ours;
         looker->removed[looker->n_removed++].at = at;
+}
+
+static void move_add(Looker *looker, const Activity *activity) {
+        Move *move = &looker->moves[looker->n_moves];
+
+        if (!activity->launch && !activity->leaves)
+                return;
+        if (looker->n_moves == LOOK_MOVES_MAX) {
+                looker->look.ledger_full = true;
+                return;
+        }
+        *move = (Move){ .start = activity->start,
+                .launch = activity->launch,
+                .failed = activity->failed,
+                .over = activity->over };
+        (void) snprintf(move->id, sizeof(move->id), "%s", activity->instance_id);
+        looker->n_moves++;
 }
 
 static void removed_add_marked(Looker *looker, Wall now) {
@@ -186,24 +232,152 @@ static void removed_add_marked(Looker *looker, Wall now) {
                 const Peer *peer = &looker->peers[i];
                 Wall at = wall_is_set(peer->marked_at) ? peer->marked_at : now;
 
-                if (!peer->marked)
+                bool late = wall_since(now, at) >= LOOK_ACTIVITY_LAG;
+                bool ours = peer->ours || (!peer->in_group && !late);
+
+                if (!peer->marked || i == 0)
                         continue;
-                if (peer->ours || (!peer->in_group && wall_since(now, at) < LOOK_ACTIVITY_LAG))
-                        removed_add(looker, peer->id, at);
+                removed_add(looker, peer->id, at, ours);
+                /* Its detach has only just begun, or is only just over: no activity tells of it yet. */
+                if (ours && !late && wall_before(looker->replaced_at, at))
+                        looker->replaced_at = at;
         }
 }
+
+/** Who is counted, for those that remember as well. */
+static void list_removed(Looker *looker, Wall now, bool ours) {
+        Look *look = &looker->look;
+
+        for (unsigned i = 0; i < looker->n_removed; i++) {
+                const Removed *removed = &looker->removed[i];
+
+                if (removed->ours == ours && *removed->id && look->n_removed < LOOK_REMOVED_MAX &&
+                        wall_since(now, removed->at) < looker->policy.window)
+                        look->removed[look->n_removed++] = turn_id(removed->id);
+        }
+}
+
+static void count_removed(Looker *looker, Wall now) {
+        Look *look = &looker->look;
+        Span window = looker->policy.window;
+
+        for (unsigned i = 0; i < looker->n_removed; i++) {
+                const Removed *removed = &looker->removed[i];
+                Span age = wall_since(now, removed->at);
+                Wall frees = wall_add(removed->at, window);
+
+                look->removed_window += removed->ours && age < window;
+                look->removed_day += removed->ours && age < SPAN_DAY(1);
+                look->removed_cluster += age < window;
+                look->removed_hour += age < LOOK_LANE;
+                if (age < window &&
+                        (!wall_is_set(look->window_frees) || wall_before(frees, look->window_frees)))
+                        look->window_frees = frees;
+        }
+        list_removed(looker, now, true);
+        look->n_removed_ours = look->n_removed;
+        list_removed(looker, now, false);
+}
+
+/* Launched within an hour after a removal, and less than an hour ago: replacing does not seem to help. */
+static bool are_we_young(const Looker *looker, Wall now) {
+        for (unsigned i = 0; i < looker->n_moves; i++) {
+                const Move *move = &looker->moves[i];
+
+                if (!move->launch || strcmp(move->id, looker->target.instance_id) != 0 ||
+                        wall_since(now, move->start) >= LOOK_YOUTH)
+                        continue;
+                for (unsigned k = 0; k < looker->n_removed; k++) {
+                        Span after = wall_since(move->start, looker->removed[k].at);
+
+                        if (looker->removed[k].ours && after >= 0 && after < LOOK_YOUTH)
+                                return true;
+                }
+        }
+        return false;
+}
+
+static const Move *newest_launch(const Looker *looker) {
+        const Move *newest = NULL;
+
+        for (unsigned i = 0; i < looker->n_moves; i++)
+                if (looker->moves[i].launch &&
+                        (!newest || wall_before(newest->start, looker->moves[i].start)))
+                        newest = &looker->moves[i];
+        return newest;
+}
+
+/** The first launch after the last removal. */
+static const Move *replacing_launch(const Looker *looker) {
+        const Move *first = NULL;
+
+        for (unsigned i = 0; i < looker->n_moves; i++) {
+                const Move *move = &looker->moves[i];
+
+                if (move->launch && !move->failed && !wall_before(move->start, looker->replaced_at) &&
+                        (!first || wall_before(move->start, first->start)))
+                        first = move;
+        }
+        return first;
+}
+
+static bool has_left(const Looker *looker, const Move *launch) {
+        for (unsigned i = 0; i < looker->n_moves; i++) {
+                const Move *move = &looker->moves[i];
+
+                if (!move->launch && strcmp(move->id, launch->id) == 0 &&
+                        !wall_before(move->start, launch->start))
+                        return true;
+        }
+        return false;
+}
+
+static Peer *peer_find(Looker *looker, const char *id);
+
+/** Return: what is known without a further question; positive if ECS must be asked about looker->asked. */
+static int judge_replacement(Looker *looker, Wall now, Replacement *ret) {
+        const Move *newest = newest_launch(looker), *launch = replacing_launch(looker);
+        const Peer *peer = NULL;
+        bool fresh;
+
+        *ret = REPLACEMENT_NONE;
+        if (newest && newest->failed) {
+                *ret = REPLACEMENT_FAILED;
+                return 0;
+        }
+        if (!wall_is_set(looker->replaced_at) || (launch && has_left(looker, launch)))
+                return 0;
+        fresh = wall_since(now, launch ? launch->start : looker->replaced_at) < LOOK_YOUTH;
+        if (!launch || !launch->over || !ecs_is_instance_id(launch->id)) {
+                *ret = fresh ? REPLACEMENT_PENDING : REPLACEMENT_NONE;
+                return 0;
+        }
+        /* One that has registered and is disconnected later on is ill, like us, and counts as such. */
+        peer = peer_find(looker, launch->id);
+        if (peer && peer->disconnected) {
+                *ret = fresh ? REPLACEMENT_PENDING : REPLACEMENT_CONNECTED;
+                return 0;
+        }
+        if (peer || strcmp(looker->connected, launch->id) == 0) {
+                *ret = REPLACEMENT_CONNECTED;
+                return 0;
+        }
+        (void) snprintf(looker->asked, sizeof(looker->asked), "%s", launch->id);
+        return 1;
+}
+
+static void ask_replacement(Looker *looker);
 
 static void look_finish(Looker *looker) {
         Wall now = looker_wall(looker);
 
         removed_add_marked(looker, now);
-        for (unsigned i = 0; i < looker->n_removed; i++) {
-                Span age = wall_since(now, looker->removed[i].at);
-
-                looker->look.removed_window += age < looker->policy.window;
-                looker->look.removed_day += age < SPAN_DAY(1);
-        }
-        look_end(looker, OUTCOME_OK, NULL);
+        count_removed(looker, now);
+        looker->look.young = are_we_young(looker, now);
+        if (judge_replacement(looker, now, &looker->look.replacement) > 0)
+                ask_replacement(looker);
+        else
+                look_end(looker, OUTCOME_OK, NULL);
 }
 
 static void ask_activities(Looker *looker, const char *token);
@@ -214,19 +388,22 @@ static int read_activities(Looker *looker, const XmlNode *list) {
         bool older = false;
 
         xml_for_each(member, list, "member") {
-                char id[64];
-                Removal removal;
-                Wall start;
-                bool scaling_in;
+                Activity activity;
 
-                if (autoscaling_read_activity(member, &removal, id, &start, &scaling_in) < 0)
+                if (autoscaling_read_activity(member, &activity) < 0)
                         return -EBADMSG;
-                if (wall_since(now, start) >= SPAN_DAY(1))
-                        older = true;
-                if (removal != REMOVAL_NONE)
-                        removed_add(looker, id, start);
-                if (scaling_in)
+                if (activity.scaling_in)
                         looker->look.group_state |= GROUP_MOVING;
+                if (wall_since(now, activity.start) >= SPAN_DAY(1)) {
+                        older = true;
+                        continue;
+                }
+                if (activity.removal != REMOVAL_NONE)
+                        removed_add(looker, activity.instance_id, activity.start, true);
+                if (activity.replaced && strcmp(activity.instance_id, looker->target.instance_id) != 0 &&
+                        wall_before(looker->replaced_at, activity.start))
+                        looker->replaced_at = activity.start;
+                move_add(looker, &activity);
         }
         return older;
 }
@@ -447,6 +624,24 @@ static void ask_group(Looker *looker) {
 
 static void ask_members(Looker *looker);
 
+/** The sick and those that are out, by name; our own group's sick first. */
+static void list_sick(Looker *looker, bool ours) {
+        Look *look = &looker->look;
+
+        for (unsigned i = 0; i < looker->n_peers; i++) {
+                const Peer *peer = &looker->peers[i];
+
+                if (!peer->disconnected || peer->ours != ours)
+                        continue;
+                if (peer->in_service)
+                        look->sick[look->n_sick++] = turn_id(peer->id);
+                else if (i > 0)
+                        look->outside[look->n_outside++] = turn_id(peer->id);
+        }
+        if (ours)
+                look->n_sick_ours = look->n_sick;
+}
+
 /** The populations that need no more than the membership of the disconnected. */
 static void count_cluster(Looker *looker) {
         Look *look = &looker->look;
@@ -475,8 +670,11 @@ static void judge_members(Looker *looker) {
         Look *look = &looker->look;
 
         count_cluster(looker);
+        list_sick(looker, true);
+        list_sick(looker, false);
         if (look->lifecycle == LIFECYCLE_IN_SERVICE) {
-                look->share_decided = brake_population_holds(&look->cluster, looker->policy.max_sick);
+                look->share_decided =
+                        !looker->whole && brake_population_holds(&look->cluster, looker->policy.max_sick);
                 if (!look->share_decided) {
                         ask_group(looker);
                         return;
@@ -819,6 +1017,36 @@ static void ask_find(Looker *looker) {
         look_ask(looker, AWS_ECS, "ListContainerInstances", &body, find_answered);
 }
 
+/* -- ECS: the group's newest replacement ------------------------------------------------------------------ */
+
+/** Whoever is registered and was not on the page of the disconnected is connected. */
+static void replacement_answered(const AwsAnswer *answer, void *userdata) {
+        Looker *looker = userdata;
+        Target found = {};
+
+        if (!look_answered(looker, answer))
+                return;
+        if (ecs_read_found(answer->json, &found) < 0) {
+                look_blind(looker, answer);
+                return;
+        }
+        looker->look.replacement = *found.arn ? REPLACEMENT_CONNECTED : REPLACEMENT_PENDING;
+        if (*found.arn)
+                memcpy(looker->connected, looker->asked, sizeof(looker->connected));
+        look_end(looker, OUTCOME_OK, NULL);
+}
+
+static void ask_replacement(Looker *looker) {
+        _cleanup_(json_writer_done) JsonWriter body = {};
+
+        json_writer_init(&body, LOOK_ECS_BODY_MAX);
+        json_begin_object(&body, NULL);
+        json_string(&body, "cluster", looker->target.cluster);
+        ecs_write_filter(&body, looker->asked);
+        json_end_object(&body);
+        look_ask(looker, AWS_ECS, "ListContainerInstances", &body, replacement_answered);
+}
+
 /* -- ECS: the cluster ----------------------------------------------------------------------------------- */
 
 static int read_cluster_tags(Looker *looker, const cJSON *cluster) {
@@ -935,7 +1163,8 @@ static void lifecycle_answered(const ImdsAnswer *answer, void *userdata) {
 
 /* -- the looker ----------------------------------------------------------------------------------------- */
 
-int looker_start(Looker *looker, const Target *target, const Policy *policy, LookDone done, void *userdata) {
+int looker_start(Looker *looker, const Target *target, const Policy *policy, bool whole, LookDone done,
+        void *userdata) {
         int r;
 
         if (looker->busy)
@@ -945,15 +1174,18 @@ int looker_start(Looker *looker, const Target *target, const Policy *policy, Loo
 
         looker->target = *target;
         looker->policy = *policy;
+        looker->whole = whole;
         looker->done = done;
         looker->userdata = userdata;
-        looker->look = (Look){ .own = { .outcome = OUTCOME_BLIND } }; /* until it has been asked */
+        looker->look = (Look){ .own = { .outcome = OUTCOME_BLIND }, /* until it has been asked */
+                .self = turn_id(target->instance_id) };
         looker->scaling_calls = looker->activity_pages = 0;
         looker->registered = looker->not_described = looker->ghosts = 0;
         memset(looker->peers, 0, sizeof(looker->peers));
         (void) snprintf(looker->peers[0].id, sizeof(looker->peers[0].id), "%s", target->instance_id);
         looker->n_peers = 1;
-        looker->n_members_asked = looker->n_zones = looker->n_removed = 0;
+        looker->n_members_asked = looker->n_zones = looker->n_removed = looker->n_moves = 0;
+        looker->replaced_at = WALL_NEVER;
         looker->group[0] = looker->zone[0] = '\0';
 
         r = ask_metadata(looker, "autoscaling/target-lifecycle-state",

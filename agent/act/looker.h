@@ -3,7 +3,9 @@
 
 /*
  * Makes a Look: metadata service, ECS, Auto Scaling, in this order, and stops as soon as it decides. At most 3 reads of
- * ECS, 4 where our ARN is not known, and 5 of Auto Scaling. Source of order and limits: the design, "Looks, ledger, turn".
+ * ECS and 5 of Auto Scaling. One more of ECS where our ARN is not known, and one where the group has lately launched an
+ * instance for a removed one and this process has not yet seen it connected.
+ * Source of order and limits: the design, "Looks, ledger, turn".
  */
 
 #include "agent/act/target.h"
@@ -23,10 +25,12 @@ DEFINE_CLEANUP(Looker, looker_free)
 
 /**
  * looker_start() - begin one; @target and @policy are copied
+ * @whole: read the group although share holds by the cluster's numbers, for the slow lane
  *
  * Return: 0; -EBUSY while one is under way; -EINVAL if cluster or instance id are not known yet; -ENOMEM.
  */
-int looker_start(Looker *looker, const Target *target, const Policy *policy, LookDone done, void *userdata);
+int looker_start(Looker *looker, const Target *target, const Policy *policy, bool whole, LookDone done,
+        void *userdata);
 /** looker_arn() - of ourselves: as given, or as the last look has found it, "" if it has not. Lent until the next look. */
 const char *looker_arn(const Looker *looker);
 /** looker_stop() - cancel what is under way */

@@ -9,6 +9,9 @@
 /* max_actions when the settings leave it open: the larger of 1 and this share of the group, at most so many. */
 #define BUDGET_SHARE 500
 #define BUDGET_MAX   10
+/* max_per_day when the settings leave it open: the larger of this number and this share of the group. */
+#define DAY_MIN   2
+#define DAY_SHARE 1000
 
 #define SHARE_WHOLE 10000
 
@@ -63,10 +66,14 @@ static bool cooldown_holds(const BrakeInput *input, Mono *until) {
         return late(input->cooldown_until, input->now.mono, until);
 }
 
+static bool is_off(Switch tag) {
+        return tag != SWITCH_ON && tag != SWITCH_RESUME;
+}
+
 static bool off_holds(const BrakeInput *input, Mono *until) {
         (void) until;
         return decides_by_look(input) &&
-               (input->look->tag_cluster != SWITCH_ON || input->look->tag_group != SWITCH_ON);
+               (is_off(input->look->tag_cluster) || is_off(input->look->tag_group));
 }
 
 static bool group_holds(const BrakeInput *input, Mono *until) {
@@ -93,14 +100,72 @@ static bool path_holds(const BrakeInput *input, Mono *until) {
                input->path != PATH_WORKS;
 }
 
+/* Whether the look has read the group, and what it says of it means something. */
+static bool decides_by_group(const BrakeInput *input) {
+        return decides_by_look(input) && !input->look->share_decided;
+}
+
+/* A point on the services' clock, on ours. */
+static Mono service_to_mono(const BrakeInput *input, Wall at) {
+        if (!wall_is_set(at) || !wall_is_set(input->service_now))
+                return MONO_NEVER;
+        return mono_add(input->now.mono, wall_since(at, input->service_now));
+}
+
+static Mono budget_frees(const BrakeInput *input) {
+        Mono frees = service_to_mono(input, input->look->window_frees), ours = input->remembered.frees;
+
+        if (!mono_is_set(frees) || !mono_is_set(ours))
+                return mono_max(frees, ours);
+        return mono_min(frees, ours);
+}
+
 static bool budget_holds(const BrakeInput *input, Mono *until) {
+        const Look *look = input->look;
+        uint32_t group, cluster;
+
+        if (!decides_by_group(input))
+                return false;
+        group = brake_budget(input->policy, look->group_size, look->group_weighted);
+        cluster = brake_budget(input->policy, look->cluster.members, false);
+        if (!look->ledger_full && look->removed_window + input->remembered.group < group &&
+                look->removed_cluster + input->remembered.cluster < cluster)
+                return false;
+        (void) late(budget_frees(input), input->now.mono, until);
+        return true;
+}
+
+static bool is_released(const BrakeInput *input) {
+        return input->released ||
+               (decides_by_look(input) && (input->look->tag_cluster == SWITCH_RESUME ||
+                                                  input->look->tag_group == SWITCH_RESUME));
+}
+
+static bool loop_holds(const BrakeInput *input, Mono *until) {
         const Look *look = input->look;
 
         (void) until;
-        if (!decides_by_look(input) || look->share_decided)
+        if (is_released(input))
                 return false;
-        return look->ledger_full ||
-               look->removed_window >= brake_budget(input->policy, look->group_size, look->group_weighted);
+        if (input->looped)
+                return true;
+        return decides_by_group(input) &&
+               (look->young || look->ledger_full ||
+                       look->removed_day >=
+                               brake_day_budget(input->policy, look->group_size, look->group_weighted));
+}
+
+static bool replacement_holds(const BrakeInput *input, Mono *until) {
+        (void) until;
+        return decides_by_group(input) && (input->look->replacement == REPLACEMENT_PENDING ||
+                                                  input->look->replacement == REPLACEMENT_FAILED);
+}
+
+static bool turn_holds(const BrakeInput *input, Mono *until) {
+        if (!decides_by_group(input) || input->turn.state == TURN_LONE || input->turn.state == TURN_OURS)
+                return false;
+        (void) late(service_to_mono(input, input->turn.next), input->now.mono, until);
+        return true;
 }
 
 static bool blind_holds(const BrakeInput *input, Mono *until) {
@@ -132,7 +197,16 @@ const BrakeRow brake_table[BRAKE_N] = {
                 "Too few peers are connected, and our own way to the control plane does not show the "
                 "network to be fine." },
         [BRAKE_BUDGET] = { "budget", budget_holds,
-                "The group has lost as many instances lately as it may." },
+                "The group, or the cluster, has lost as many instances lately as it may." },
+        [BRAKE_LOOP] = { "loop", loop_holds,
+                "The group has lost as many instances in 24 hours as it may, or this one has only just "
+                "replaced "
+                "another: replacing is not helping." },
+        [BRAKE_REPLACEMENT] = { "replacement", replacement_holds,
+                "The instance that replaces the last one removed is not connected yet, or the group's "
+                "newest "
+                "launch failed." },
+        [BRAKE_TURN] = { "turn", turn_holds, "It is the turn of another disconnected instance." },
         [BRAKE_BLIND] = { "blind", blind_holds,
                 "Something that must be known before acting could not be read." },
 };
@@ -164,17 +238,26 @@ bool brake_share_holds(const Look *look, int64_t max_sick) {
                brake_population_holds(&look->zone, max_sick);
 }
 
-uint32_t brake_budget(const Policy *policy, uint32_t size, bool weighted) {
-        uint64_t share;
+/* @given: the settings' word; @least and @most bound what @share says where they have none. */
+static uint32_t share_of(const Amount *given, uint32_t size, int64_t share, uint32_t least, uint32_t most) {
+        uint64_t n;
 
+        if (given->count >= 0)
+                return (uint32_t) given->count;
+        n = (uint64_t) size * (uint64_t) (given->share >= 0 ? given->share : share) / SHARE_WHOLE;
+        if (given->share < 0 && n > most)
+                n = most;
+        return n > least ? (uint32_t) n : least;
+}
+
+uint32_t brake_budget(const Policy *policy, uint32_t size, bool weighted) {
         if (weighted)
                 return 1; /* desired capacity does not count instances then */
-        if (policy->max_actions.count >= 0)
-                return (uint32_t) policy->max_actions.count;
-        share = (uint64_t) size *
-                (uint64_t) (policy->max_actions.share >= 0 ? policy->max_actions.share : BUDGET_SHARE) /
-                SHARE_WHOLE;
-        if (policy->max_actions.share < 0 && share > BUDGET_MAX)
-                share = BUDGET_MAX;
-        return share > 1 ? (uint32_t) share : 1;
+        return share_of(&policy->max_actions, size, BUDGET_SHARE, 1, BUDGET_MAX);
+}
+
+uint32_t brake_day_budget(const Policy *policy, uint32_t size, bool weighted) {
+        uint32_t least = policy->max_per_day.share >= 0 ? 1 : DAY_MIN;
+
+        return share_of(&policy->max_per_day, weighted ? 0 : size, DAY_SHARE, least, UINT32_MAX);
 }

@@ -8,6 +8,8 @@
 
 #include "agent/decide/look.h"
 #include "agent/decide/policy.h"
+#include "agent/decide/recall.h"
+#include "agent/decide/turn.h"
 #include "agent/decide/verdict.h"
 
 typedef enum Brake {
@@ -24,6 +26,9 @@ typedef enum Brake {
         BRAKE_SETTLE,
         BRAKE_PATH,
         BRAKE_BUDGET,
+        BRAKE_LOOP,
+        BRAKE_REPLACEMENT,
+        BRAKE_TURN,
         BRAKE_BLIND,
 } Brake;
 #define BRAKE_N (BRAKE_BLIND + 1)
@@ -41,12 +46,17 @@ typedef struct BrakeInput {
         unsigned confirmations; /* agentConnected=false, in a row, since grace began */
         Mono paused_until;      /* MONO_NEVER: not paused */
         Mono boot_grace_until;
-        Mono cooldown_until;  /* MONO_NEVER: none */
-        Mono settle_until;    /* share held or moved lately; MONO_NEVER: not */
-        unsigned clear_looks; /* looks in a row at which share did not hold */
-        bool share_moved;     /* the cluster's sick count still moves between looks */
-        PathAnswer path;      /* as of the last 3 min */
-        bool settling;        /* share has held or moved in this incident: settle applies */
+        Mono cooldown_until;   /* MONO_NEVER: none */
+        Mono settle_until;     /* share held or moved lately; MONO_NEVER: not */
+        unsigned clear_looks;  /* looks in a row at which share did not hold */
+        bool share_moved;      /* the cluster's sick count still moves between looks */
+        PathAnswer path;       /* as of the last 3 min */
+        bool settling;         /* share has held or moved in this incident: settle applies */
+        Turn turn;             /* whose turn it is, as of the look */
+        Remembered remembered; /* removals that only our memory of earlier looks tells of */
+        bool looped;           /* this incident began on a young replacement */
+        bool released;         /* somebody has resumed this host since: loop does not hold */
+        Wall service_now;      /* the services' clock; WALL_NEVER: not known */
 } BrakeInput;
 
 typedef struct BrakeRow {
@@ -64,5 +74,7 @@ BrakeSet brakes_ask(const BrakeInput *input, Mono *until);
 bool brake_share_holds(const Look *look, int64_t max_sick);
 /** brake_population_holds() - one population: more than two and more than @max_sick, or all of at least two */
 bool brake_population_holds(const Population *population, int64_t max_sick);
-/** brake_budget() - how many removals a group of @size may have within the window */
+/** brake_budget() - how many removals a group, or a cluster, of @size may have within the window */
 uint32_t brake_budget(const Policy *policy, uint32_t size, bool weighted);
+/** brake_day_budget() - how many removals a group of @size may have in 24 h */
+uint32_t brake_day_budget(const Policy *policy, uint32_t size, bool weighted);

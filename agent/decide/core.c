@@ -30,6 +30,9 @@
 #define GATHER_MIN SPAN_SEC(10)
 /* An instance whose metadata says InService this long after its removal has been attached again. */
 #define ATTACHED_AGAIN SPAN_MIN(10)
+/* The slow lane: after so long a share hold, one removal in as long a time for the whole cluster. The look counts the
+ * removals of this time for it. */
+#define LANE_AFTER SPAN_HOUR(1)
 
 /* --- small things ------------------------------------------------------------------------------------------------ */
 
@@ -135,11 +138,20 @@ static void take_look(Core *core, const Look *look, Mono now) {
         if (look->lifecycle != LIFECYCLE_UNKNOWN)
                 core->checks.lifecycle_asg = look->lifecycle;
         core->share_moved = recent && change > still;
+        core->service_known = wall_is_set(look->server_time);
+        core->service_offset = clock_sub_saturating(look->server_time.usec, now.usec);
+        recall_take(&core->recall, look, core->policy.window, now);
         if (core->share_moved || brake_share_holds(look, core->policy.max_sick)) {
+                if (!mono_is_set(core->share_from))
+                        core->share_from = now;
                 core->share_held = true;
                 core->share_ended = now;
                 core->clear_looks = 0;
         } else {
+                core->share_from = MONO_NEVER;
+                /* Looks may lie an hour apart while share holds: when it ended is not known before this one. */
+                if (core->share_held && core->clear_looks == 0)
+                        core->share_ended = now;
                 core->clear_looks++;
                 if (core->clear_looks >= 2 && mono_since(now, core->share_ended) >= core->policy.settle)
                         core->share_held = false;
@@ -224,6 +236,9 @@ static bool take_event(Core *core, const Event *event, Now now) {
                         core->due = now.mono;
                 break;
         case EVENT_PAUSED:
+                /* Ended before its time, by somebody; not by the clock, which knows nothing of our replacements. */
+                if (!mono_is_set(event->paused_until) && mono_before(now.mono, core->paused_until))
+                        core->record.released = core_incident_open(core);
                 core->paused_until = event->paused_until;
                 if (core->stage == STAGE_HELD)
                         core->due = now.mono;
@@ -276,6 +291,8 @@ static void follow_illness(Core *core, Mono now) {
         }
         if (well)
                 core->grace_served = false;
+        if (verdict->up)
+                core->record.looped = core->record.released = false;
         /* What ECS said of an outage does not count against what has been seen since. */
         if (verdict->up && !core->checks.control.connected)
                 core->checks.control_at = MONO_NEVER;
@@ -292,7 +309,60 @@ static PathAnswer fresh_path(const Core *core, Mono now) {
         return sample->path.answer;
 }
 
+static Wall service_now(const Core *core, Mono now) {
+        return core->service_known ? (Wall){ clock_add_saturating(now.usec, core->service_offset) }
+                                   : WALL_NEVER;
+}
+
+static bool half_connected(const Population *population) {
+        return population->sick <= population->members / 2;
+}
+
+/* Whether the slow lane is worth a look that goes on to the group although share holds. */
+static bool lane_in_sight(const Core *core, Mono now) {
+        return mono_is_set(core->share_from) && !core->look.more_than_a_page &&
+               half_connected(&core->look.cluster) && fresh_path(core, now) == PATH_WORKS;
+}
+
+static bool lane_due(const Core *core, Mono now) {
+        return lane_in_sight(core, now) && mono_since(now, core->share_from) >= LANE_AFTER;
+}
+
+/* Share holds for good where some are dead for good. Once in a while one may go, if it is certainly its own fault. */
+static bool lane_open(const Core *core, const Look *look, const Remembered *remembered, Mono now) {
+        return look && look->outcome == OUTCOME_OK && lane_due(core, now) && !core->share_moved &&
+               !look->share_decided && half_connected(&look->group) && half_connected(&look->zone) &&
+               look->removed_hour + remembered->cluster == 0;
+}
+
+/*
+ * Who takes turns: the group's sick. The whole cluster's where these are more than its budget has left: else the lone
+ * sick of many groups, none of which needs a turn in its own, could overrun it at once. The slow lane is the cluster's.
+ */
+static uint32_t candidates(const Core *core, const Look *look, const Remembered *remembered) {
+        uint32_t budget = brake_budget(&core->policy, look->cluster.members, false);
+        uint32_t removed = look->removed_cluster + remembered->cluster;
+        uint32_t n = look->n_sick < LOOK_SICK_MAX ? look->n_sick : LOOK_SICK_MAX;
+
+        if (core->slow_lane || n + removed > budget)
+                return n;
+        return look->n_sick_ours < n ? look->n_sick_ours : n;
+}
+
+static Turn judge_turn(const Core *core, const Look *look, const Remembered *remembered, Mono now) {
+        Turn turn = turn_judge(look->sick, candidates(core, look, remembered), look->self,
+                service_now(core, now), core->policy.turn);
+        bool mine = !core->slot_taken || turn.slot == core->slot;
+
+        /* What was begun in time may be ended while the slot lasts: the mark has told the others. */
+        if (core->stage == STAGE_RECHECKING && turn.state == TURN_LATE && mine)
+                turn.state = TURN_OURS;
+        return turn;
+}
+
 static BrakeSet ask_brakes(Core *core, const Look *look, Now now) {
+        Remembered remembered =
+                look ? recall_removals(&core->recall, look, core->policy.window, now.mono) : (Remembered){};
         BrakeInput input = {
                 .now = now,
                 .policy = &core->policy,
@@ -310,8 +380,15 @@ static BrakeSet ask_brakes(Core *core, const Look *look, Now now) {
                 .share_moved = core->share_moved,
                 .path = fresh_path(core, now.mono),
                 .settling = core->share_held,
+                .remembered = remembered,
+                .looped = core->record.looped,
+                .released = core->record.released,
+                .service_now = service_now(core, now.mono),
         };
 
+        core->slow_lane = lane_open(core, look, &remembered, now.mono);
+        core->turn = look ? judge_turn(core, look, &remembered, now.mono) : (Turn){};
+        input.turn = core->turn;
         core->brakes = brakes_ask(&input, core->brake_until);
         return core->brakes;
 }
@@ -370,17 +447,35 @@ static Signal signal_of_confirmation(Core *core, const Confirmation *own, Mono n
         return SIGNAL_NONE;
 }
 
+/* Of what holds, that which the slow lane lets through is not in the way. */
+static BrakeSet in_the_way(const Core *core, BrakeSet brakes) {
+        return core->slow_lane ? brakes & ~((1u << BRAKE_SHARE) | (1u << BRAKE_SETTLE)) : brakes;
+}
+
+/* A look at which nothing holds, or nothing but the turn. */
+static Signal signal_of_clear_look(Core *core, BrakeSet brakes, Mono now) {
+        bool earlier = mono_is_set(core->earlier_look_at) &&
+                       mono_since(now, core->earlier_look_at) <= core->policy.turn * 3 / 2;
+        bool first = !mono_is_set(core->earlier_look_at);
+
+        core->earlier_look_at = now;
+        if (brakes != 0)
+                return first ? SIGNAL_FIRST : SIGNAL_QUEUED;
+        return earlier ? SIGNAL_CLEAR : SIGNAL_FIRST;
+}
+
 static Signal signal_of_look(Core *core, const Look *look, Now now) {
         bool whole = look->outcome == OUTCOME_OK;
-        BrakeSet brakes;
-        bool earlier;
+        BrakeSet brakes, turn = 1u << BRAKE_TURN;
 
         if (whole && contradicted(core, &look->own))
                 return SIGNAL_CONNECTED;
         /* The look's own word on us is the second confirmation. */
         if (whole && look->own.outcome == OUTCOME_OK && core->stage == STAGE_LOOKING)
                 count_confirmation(core, now.mono);
-        brakes = ask_brakes(core, look, now);
+        if (whole && !look->share_decided && look->young)
+                core->record.looped = true;
+        brakes = in_the_way(core, ask_brakes(core, look, now));
         if (core->stage == STAGE_RECHECKING) {
                 if (brakes != 0)
                         return SIGNAL_BRAKED;
@@ -388,14 +483,16 @@ static Signal signal_of_look(Core *core, const Look *look, Now now) {
                                ? SIGNAL_UNDRAINED
                                : SIGNAL_CLEAR;
         }
-        if (may_repair(core, now) && (brakes == 0 || only_writes_denied(core, brakes)))
-                return SIGNAL_REPAIR;
-        if (brakes != 0)
+        /* A repair removes nobody and waits for no turn; but of the many that share holds, one at a time. */
+        if (may_repair(core, now)) {
+                BrakeSet left = core->slow_lane ? brakes : brakes & ~turn;
+
+                if (left == 0 || only_writes_denied(core, left))
+                        return SIGNAL_REPAIR;
+        }
+        if ((brakes & ~turn) != 0)
                 return SIGNAL_BRAKED;
-        earlier = mono_is_set(core->earlier_look_at) &&
-                  mono_since(now.mono, core->earlier_look_at) <= core->policy.turn * 3 / 2;
-        core->earlier_look_at = now.mono;
-        return earlier ? SIGNAL_CLEAR : SIGNAL_FIRST;
+        return signal_of_clear_look(core, brakes, now.mono);
 }
 
 static Signal signal_of_change(Outcome outcome) {
@@ -540,7 +637,9 @@ static Signal signal_of_state(Core *core, Now now) {
 static void add_effect(Core *core, Plan *plan, EffectType type, Mono now) {
         if (plan->n_effects >= PLAN_EFFECTS_MAX)
                 return;
-        plan->effects[plan->n_effects++] = (Effect){ .type = type, .ticket = ++core->ticket };
+        plan->effects[plan->n_effects++] = (Effect){
+                .type = type, .ticket = ++core->ticket, .whole = type == EFFECT_LOOK && lane_due(core, now)
+        };
         if (type == EFFECT_FORGET)
                 core->awaiting = 0;
         if (type == EFFECT_FORGET || type == EFFECT_PROBE)
@@ -566,6 +665,40 @@ static Span hold_span(Core *core, bool throttled) {
         return draw_span(core, wait / 2, wait + wait / 2);
 }
 
+/* When to look again while a brake holds: not later than what is known to end the hold. */
+static Mono due_after_hold(Core *core, Mono now) {
+        Mono due = mono_add(now, hold_span(core, core->look.outcome == OUTCOME_THROTTLED));
+        Mono frees = core->brake_until[BRAKE_BUDGET];
+
+        if ((core->brakes & (1u << BRAKE_BUDGET)) != 0 && mono_is_set(frees))
+                due = mono_min(due, mono_add(frees, draw_span(core, 0, core->policy.turn / 8)));
+        if ((core->brakes & (1u << BRAKE_SHARE)) != 0 && lane_in_sight(core, now) && !lane_due(core, now))
+                due = mono_min(
+                        due, mono_add(core->share_from, LANE_AFTER + draw_span(core, 0, core->policy.turn)));
+        return due;
+}
+
+/* When to look next while nothing but the turn is waited for: in our slot, with an earlier look that is neither too old
+ * by then nor too fresh to tell a change. */
+static Mono due_for_turn(Core *core, Mono now) {
+        const Look *look = &core->look;
+        Remembered remembered = recall_removals(&core->recall, look, core->policy.window, now);
+        Span turn = core->policy.turn, apart = draw_span(core, turn / 2, turn * 5 / 6), wait;
+        Wall service = service_now(core, now), slot;
+
+        if (core->turn.state == TURN_LONE || !wall_is_set(service))
+                return mono_add(now, apart);
+        slot = turn_next(look->sick, candidates(core, look, &remembered), look->self,
+                wall_add(service, turn / 2), turn);
+        if (!wall_is_set(slot))
+                return mono_add(now, turn * 5);
+        wait = wall_since(slot, service) + turn / 60; /* so much behind the services' clock ours may be */
+        if (wait <= turn * 5 / 4)
+                return mono_add(now, wait);
+        /* A little earlier than needed, since a look takes its time. */
+        return mono_add(now, span_min(wait - span_max(apart, turn * 7 / 12), turn * 5));
+}
+
 static void close_incident(Core *core, Now now) {
         if (core->record.acted)
                 core->record.closed = now.wall;
@@ -573,6 +706,7 @@ static void close_incident(Core *core, Now now) {
         core->holds = 0;
         core->repair_done = false;
         core->earlier_look_at = MONO_NEVER;
+        core->share_from = MONO_NEVER;
         core->brakes = 0;
 }
 
@@ -605,7 +739,7 @@ static void enter(Core *core, Stage next, Now now) {
                         open_incident(core, now);
                 if (core->stage == STAGE_UNDOING)
                         core->record.drained = core->record.marked = false;
-                core->due = mono_add(now.mono, hold_span(core, core->look.outcome == OUTCOME_THROTTLED));
+                core->due = due_after_hold(core, now.mono);
                 core->holds++;
                 break;
         case STAGE_REPAIRING:
@@ -613,11 +747,13 @@ static void enter(Core *core, Stage next, Now now) {
                 core->repair_done = true;
                 core->due = mono_add(now.mono, core->policy.repair_wait);
                 break;
-        case STAGE_TURN: core->due = mono_add(now.mono, draw_span(core, turn / 2, turn * 5 / 6)); break;
+        case STAGE_TURN: core->due = due_for_turn(core, now.mono); break;
         case STAGE_DRAINING:
                 core->record.drained = core->record.marked = core->record.acted = true;
                 core->checks.our_drain = true;
                 core->drain_doubtful = core->tidying = false;
+                core->slot_taken = core->turn.state == TURN_OURS;
+                core->slot = core->turn.slot;
                 break;
         case STAGE_DETACHING:
                 core->record.detach_sent = now.wall;

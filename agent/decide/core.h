@@ -45,6 +45,8 @@ typedef struct Record {
         bool drained;      /* a drain of ours may exist at ECS */
         bool marked;       /* our incident attribute may exist at ECS */
         bool acted;        /* this incident has drained, or tried to: its end starts the cooldown */
+        bool looped;       /* this incident began on a young replacement: brake loop holds until released */
+        bool released;     /* somebody has resumed this host since */
 } Record;
 
 typedef enum EventType {
@@ -114,6 +116,7 @@ typedef enum EffectType {
 typedef struct Effect {
         EffectType type;
         uint32_t ticket;
+        bool whole; /* LOOK: read on although share holds, for the slow lane */
 } Effect;
 
 #define PLAN_EFFECTS_MAX 4
@@ -171,6 +174,14 @@ typedef struct Core {
         bool share_held;      /* at the last look, or since it moved */
         bool share_moved;
         Mono share_ended; /* when share last stopped holding or moving */
+        Mono share_from;  /* share has held or moved at each look since; MONO_NEVER: it does not */
+        bool slow_lane;   /* as last asked, share and settle let one removal through, and still hold */
+        Turn turn;        /* as last asked */
+        Recall recall;
+        bool service_known;
+        Span service_offset; /* the services' clock minus Mono, as of the last look */
+        bool slot_taken;     /* the drain was begun in a slot of ours, .slot */
+        int64_t slot;
         unsigned clear_looks;
         uint32_t last_sick; /* of the cluster, at the last look */
         bool last_sick_known;

@@ -56,6 +56,7 @@ typedef enum Switch {
         SWITCH_ON,  /* no tag, or "on" */
         SWITCH_OFF, /* "off" */
         SWITCH_NOT_UNDERSTOOD,
+        SWITCH_RESUME, /* "resume": on, and brake loop is released */
 } Switch;
 
 /* Why a group is not to be touched: bits of Look.group_state. */
@@ -64,6 +65,19 @@ typedef enum Switch {
 #define GROUP_MOVING     (1u << 2) /* scale-in or a zone rebalance is under way */
 #define GROUP_OPERATED   (1u << 3) /* another AWS service operates it */
 #define GROUP_DELETING   (1u << 4) /* Status is set: delete in progress */
+
+/** The instance that the group has launched for the last one it lost. */
+typedef enum Replacement {
+        REPLACEMENT_NONE, /* nothing was removed within a day, or nothing is to come for it */
+        REPLACEMENT_CONNECTED,
+        REPLACEMENT_PENDING, /* not launched yet, or its agent is not connected yet */
+        REPLACEMENT_FAILED,  /* the newest launch has failed, whatever it was for */
+} Replacement;
+#define REPLACEMENT_N (REPLACEMENT_FAILED + 1)
+
+/* Instances are told apart by turn_id() of their EC2 id, in agent/decide/turn.h. */
+#define LOOK_SICK_MAX    100 /* a page */
+#define LOOK_REMOVED_MAX 128
 
 /** Which read of a look failed. */
 typedef enum LookPart {
@@ -92,6 +106,12 @@ typedef struct Look {
         bool more_than_a_page; /* more than 100 disconnected */
         bool share_decided;    /* the numbers so far hold already: the group itself was not read */
         uint32_t connected_peers;
+        uint64_t self; /* turn_id() of ourselves */
+        uint32_t n_sick,
+                n_sick_ours; /* disconnected and InService: of the cluster; of those, of our own group */
+        uint64_t sick[LOOK_SICK_MAX]; /* ours first; ourselves among them if ECS calls us disconnected */
+        uint32_t n_outside;
+        uint64_t outside[LOOK_SICK_MAX]; /* disconnected and not, or no longer, InService in any group */
 
         Switch tag_cluster, tag_group;
         uint32_t group_state;    /* GROUP_* */
@@ -99,8 +119,17 @@ typedef struct Look {
         bool group_weighted;     /* weighted, or counted in vCPU or memory */
         uint32_t removed_window; /* of this group's instances within brakes.window, this one not counted */
         uint32_t removed_day;
+        uint32_t
+                removed_cluster; /* of the cluster's within brakes.window, as far as marks and our group's ledger tell */
+        uint32_t removed_hour; /* the same within 60 min */
+        uint32_t n_removed, n_removed_ours;
+        uint64_t removed
+                [LOOK_REMOVED_MAX]; /* who they are: those of .removed_window first, then of .removed_cluster */
+        Wall window_frees; /* when the oldest of them leaves the window; WALL_NEVER: none is in it, or not known */
         bool ledger_full; /* more pages of activities than are read: counts as full */
-        Wall server_time;
+        Replacement replacement;
+        bool young;       /* we were launched within 1 h after a removal, and within the last hour */
+        Wall server_time; /* the services' clock when the look ended; WALL_NEVER: not known */
 } Look;
 
 /** API rights, one by one. */
@@ -133,5 +162,6 @@ typedef struct Rights {
 const char *outcome_to_string(Outcome outcome);
 const char *control_status_to_string(ControlStatus status);
 const char *look_part_to_string(LookPart part);
+const char *replacement_to_string(Replacement replacement);
 /** right_to_string() - as IAM spells it: "ecs:DescribeContainerInstances" */
 const char *right_to_string(Right right);

@@ -99,6 +99,19 @@ NAMES(look_part_to_string, LookPart, LOOK_PART_N,
         [LOOK_ECS] = "ECS",
         [LOOK_AUTO_SCALING] = "Auto Scaling")
 
+NAMES(replacement_to_string, Replacement, REPLACEMENT_N,
+        [REPLACEMENT_NONE] = "none",
+        [REPLACEMENT_CONNECTED] = "connected",
+        [REPLACEMENT_PENDING] = "pending",
+        [REPLACEMENT_FAILED] = "launch failed")
+
+NAMES(turn_state_to_string, TurnState, TURN_STATE_N,
+        [TURN_LONE] = "not needed",
+        [TURN_OURS] = "ours",
+        [TURN_LATE] = "ours, too late",
+        [TURN_OTHERS] = "another's",
+        [TURN_UNKNOWN] = "not known")
+
 NAMES(right_to_string, Right, RIGHT_N,
         [RIGHT_ECS_DESCRIBE_CONTAINER_INSTANCES] = "ecs:DescribeContainerInstances",
         [RIGHT_ECS_LIST_CONTAINER_INSTANCES] = "ecs:ListContainerInstances",

@@ -44,8 +44,9 @@ typedef struct Policy {
 
         int64_t max_sick; /* hundredths of a percent */
         Amount max_actions;
+        Amount max_per_day; /* -1, -1: the larger of 2 and 10 % of the group */
         Span window;
-        Span turn; /* two looks lie half to five sixths of a turn apart; one counts for 1.5 turns */
+        Span turn; /* length of a slot; two looks lie half to five sixths of a turn apart; one counts for 1.5 turns */
         Span settle;
         Span boot_grace;
 

@@ -25,6 +25,7 @@ static const Transition transitions[STAGE_N][SIGNAL_N] = {
                 [SIGNAL_LOST]      = TO(STAGE_HELD,       EFFECT_FORGET),
                 [SIGNAL_REPAIR]    = TO(STAGE_REPAIRING,  EFFECT_REPAIR),
                 [SIGNAL_FIRST]     = TO(STAGE_TURN,       EFFECT_PROBE),
+                [SIGNAL_QUEUED]    = TO(STAGE_TURN,       EFFECT_NONE),
                 [SIGNAL_CLEAR]     = TO(STAGE_DRAINING,   EFFECT_DRAIN),
         },
         [STAGE_HELD] = {

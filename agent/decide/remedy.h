@@ -14,6 +14,7 @@ typedef enum Signal {
         SIGNAL_DUE,       /* what the stage waited for has come */
         SIGNAL_CLEAR,     /* a look, no brake holds, and an earlier one was clear as well */
         SIGNAL_FIRST,     /* a look, no brake holds, but there is no earlier one */
+        SIGNAL_QUEUED,    /* a look, nothing but another's turn holds */
         SIGNAL_REPAIR,    /* a look, no brake holds, and a local repair is to be tried first */
         SIGNAL_UNDRAINED, /* a look, no brake holds, but the drain of before our restart has never been made */
         SIGNAL_BRAKED,    /* a brake holds, or the look failed */

@@ -117,8 +117,12 @@ def test_share_then_settle():
         assert any("settle" in line for line in rig.log().splitlines() if "Not removing" in line)
 
 
+# With another sick peer, turns are taken. The services' clock is known to half a second only, so a slot must be long.
+TURNS = {"turn": "4s"}
+
+
 def test_two_sick_of_many_are_not_too_many():
-    with watching(size=12) as rig:
+    with watching({"brakes": TURNS}, size=12) as rig:
         sick(rig, 1)
         rig.drop_link()
         rig.check_removed()
@@ -142,7 +146,7 @@ def test_share_of_more_than_a_page():
 
 
 def test_share_while_the_count_still_moves():
-    with watching({"brakes": {"settle": "0s"}}, size=30) as rig:
+    with watching({"brakes": {"settle": "0s", **TURNS}}, size=30) as rig:
         rig.fake.world.group(rig.group).tags[TAG] = "off"
         rig.drop_link()
         rig.wait_held("off")
@@ -150,7 +154,9 @@ def test_share_while_the_count_still_moves():
         status = held_by(rig, "share")
         assert status["look"]["cluster"]["sick"] == 5
         del rig.fake.world.group(rig.group).tags[TAG]
-        let_go(rig)
+        sick(rig, 2)
+        look_now(rig)
+        rig.check_removed(timeout=120)
 
 
 def test_path_with_few_peers():
@@ -320,8 +326,98 @@ def test_budget():
         del marked.attributes[MARK]
         marked.connected = True
         removed(removals["detached"], 700)  # before the window
+        launched(rig, marked.ec2, 690)
         world.add_activity(rig.group, *[one.format("i-0bbbbbbbbbbbbbbbb") for one in spot])
         let_go(rig)
+
+
+def detached(rig, ident, ago):
+    """Somebody has detached this instance so many seconds ago."""
+    world = rig.fake.world
+    world.add_activity(rig.group, f"Detaching EC2 instance: {ident}", f"At 2026-06-30T10:11:12Z instance {ident} was "
+                       "detached in response to a user request.", start=world.now() - ago)
+
+
+def launched(rig, ident, ago, status="Successful"):
+    """The group has launched this instance so many seconds ago."""
+    world = rig.fake.world
+    of = f": {ident}" if ident else ".  Status Reason: no capacity"
+    world.add_activity(rig.group, "Launching a new EC2 instance" + of, "At 2026-06-30T10:11:12Z an instance was started "
+                       "in response to a difference between desired and actual capacity, increasing the capacity.",
+                       start=world.now() - ago, status=status)
+
+
+def test_budget_of_the_cluster():
+    with watching(size=12) as rig:
+        world = rig.fake.world
+        marked = next(one for one in world.state.hosts.values() if one.arn != rig.own.arn)
+        marked.attributes[MARK] = "removing " + time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(world.now() - 400))
+        marked.connected = False
+        world.leave(marked.ec2)  # of no group any more, and too long ago to be taken for one of ours
+        rig.drop_link()
+        status = rig.wait_held("budget")
+        assert status["look"]["removed_window"] == 0 and status["look"]["removed_cluster"] == 1
+        assert status["look"]["budget_cluster"] == 1
+        del marked.attributes[MARK]
+        let_go(rig)
+
+
+def test_loop_by_the_day():
+    with watching() as rig:
+        peer = next(one for one in rig.fake.world.state.hosts.values() if one.arn != rig.own.arn)
+        detached(rig, "i-0aaaaaaaaaaaaaaaa", 4000)
+        detached(rig, "i-0bbbbbbbbbbbbbbbb", 8000)
+        launched(rig, peer.ec2, 3900)
+        rig.drop_link()
+        status = rig.wait_held("loop")
+        assert brakes_of(status) == {"loop"} and status["look"]["budget_day"] == 2
+        with rig.fake.world.live() as state:
+            state.groups[rig.group].tags[TAG] = "resume"
+        let_go(rig)
+
+
+def test_loop_of_a_young_replacement_until_it_is_resumed():
+    with watching() as rig:
+        detached(rig, "i-0aaaaaaaaaaaaaaaa", 1900)
+        launched(rig, rig.own.ec2, 1800)
+        rig.drop_link()
+        status = rig.wait_held("loop")
+        assert status["look"]["young"]
+        rig.fake.world.group(rig.group).activities.clear()
+        status = held_by(rig, "loop", lambda s: not s["look"]["young"])
+        assert brakes_of(status) == {"loop"}
+        rig.run_command("pause", "--reason", "to look at it")
+        rig.wait_held("paused")
+        rig.run_command("resume")
+        rig.check_removed()
+
+
+def test_replacement():
+    with watching() as rig:
+        group = rig.fake.world.group(rig.group)
+        peer = next(one for one in rig.fake.world.state.hosts.values() if one.arn != rig.own.arn)
+        detached(rig, "i-0aaaaaaaaaaaaaaaa", 700)
+        rig.drop_link()
+        rig.wait_held("replacement")
+        launched(rig, "i-0cccccccccccccccc", 600)  # it never registers
+        held_by(rig, "replacement", lambda s: s["look"]["replacement"] == "pending")
+        launched(rig, None, 500, "Failed")
+        held_by(rig, "replacement", lambda s: s["look"]["replacement"] == "launch failed")
+        group.activities.clear()
+        detached(rig, "i-0aaaaaaaaaaaaaaaa", 700)
+        launched(rig, peer.ec2, 600)
+        let_go(rig)
+
+
+def test_turn_of_another():
+    """With a sick peer it waits for a slot of its own, and acts at the slot's beginning."""
+    with watching({"brakes": TURNS}, size=12) as rig:
+        sick(rig, 1)
+        rig.drop_link()
+        rig.wait_status(lambda s: s["stage"]["name"] == "turn" and s["look"]["turn"] != "not needed", 60, "a turn")
+        rig.check_removed()
+        calls = rig.fake.calls_of("DetachInstances")
+        assert calls and (calls[-1]["time"] % 4.0) < 2.5
 
 
 def test_blind():

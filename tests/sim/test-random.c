@@ -37,8 +37,11 @@ static void broken(const char *what) {
         test_failures++;
 }
 
-static void check_acting(const World *world, const char *what) {
+/* @may_hold: what may hold all the same. */
+static void check_acting(const World *world, const char *what, BrakeSet may_hold) {
         const Core *core = &world->core;
+        BrakeSet lane = (1u << BRAKE_SHARE) | (1u << BRAKE_SETTLE), turn = 1u << BRAKE_TURN;
+        BrakeSet let_through = core->slow_lane ? lane : may_hold;
         Span down = mono_is_set(life->truly_down_since) ? mono_since(world->now.mono, life->truly_down_since)
                                                         : 0;
 
@@ -50,8 +53,16 @@ static void check_acting(const World *world, const char *what) {
                 broken("acted without a fresh look");
         if (core->look.own.connected)
                 broken("acted although ECS called the agent connected");
-        if (core->brakes != 0)
+        if ((core->brakes & ~let_through) != 0)
                 broken("acted while a brake held");
+        if (core->slow_lane && (mono_since(world->now.mono, core->share_from) < SPAN_HOUR(1) ||
+                                       core->look.removed_hour > 0 || world->path_fails))
+                broken("went by the slow lane, which was not open");
+        if ((let_through & turn) == 0 && core->turn.state != TURN_LONE && core->turn.state != TURN_OURS)
+                broken("acted when it was not its turn");
+        if (turn_slot(core->look.server_time, core->policy.turn) != core->turn.slot &&
+                core->turn.state == TURN_OURS)
+                broken("took another's slot for its own");
         if (core->look.lifecycle != LIFECYCLE_IN_SERVICE)
                 broken("acted although not InService");
         /* The innocent: never down by the truth for less than the shorter grace. */
@@ -61,10 +72,12 @@ static void check_acting(const World *world, const char *what) {
 
 static void check_effect(World *world, const Effect *effect) {
         switch (effect->type) {
-        case EFFECT_REPAIR: check_acting(world, "repaired while observing or paused"); break;
-        case EFFECT_DRAIN: check_acting(world, "drained while observing or paused"); break;
+        case EFFECT_REPAIR:
+                check_acting(world, "repaired while observing or paused", 1u << BRAKE_TURN);
+                break;
+        case EFFECT_DRAIN: check_acting(world, "drained while observing or paused", 0); break;
         case EFFECT_DETACH:
-                check_acting(world, "detached while observing or paused");
+                check_acting(world, "detached while observing or paused", 0);
                 if (world->status != CONTROL_DRAINING || !world->marked)
                         broken("detached without a drain of ours");
                 if (life->detach_open)
@@ -97,6 +110,18 @@ static Outcome draw_outcome(World *world, unsigned good_in_100) {
         return bad[world_draw(world) % (sizeof(bad) / sizeof(bad[0]))];
 }
 
+/* One or two others are sick at times, and may be out at the next look. */
+static void draw_peers(World *world) {
+        uint32_t n = world_draw(world) % 4 == 0 ? 1 + (uint32_t) (world_draw(world) % 2) : 0;
+
+        world->look.n_sick = world->look.n_sick_ours = n;
+        world->look.n_outside = 0;
+        for (uint32_t i = 0; i < n; i++)
+                world->look.sick[i] = 100 + world_draw(world) % 4;
+        if (world_draw(world) % 20 == 0)
+                world->look.outside[world->look.n_outside++] = 100 + world_draw(world) % 4;
+}
+
 static void draw_answers(World *world) {
         world->confirm_outcome = draw_outcome(world, 80);
         world->look_outcome = draw_outcome(world, 80);
@@ -109,6 +134,14 @@ static void draw_answers(World *world) {
         world->answer_after = SPAN_MSEC(1 + (Span) (world_draw(world) % 20000));
         world->look.cluster.sick = world_draw(world) % 8 == 0 ? 6 : 0;
         world->look.removed_window = world_draw(world) % 10 == 0;
+        world->look.removed_cluster = world_draw(world) % 10 == 0;
+        world->look.removed_hour = world_draw(world) % 5 == 0;
+        world->look.removed_day = world_draw(world) % 10 == 0 ? 2 : 0;
+        world->look.replacement = world_draw(world) % 10 == 0
+                                          ? (Replacement) (world_draw(world) % REPLACEMENT_N)
+                                          : REPLACEMENT_NONE;
+        world->look.young = world_draw(world) % 50 == 0;
+        draw_peers(world);
         world->look.tag_group = world_draw(world) % 20 == 0 ? SWITCH_OFF : SWITCH_ON;
         world->look.connected_peers = world_draw(world) % 10 == 0 ? 1 : 19;
         world->path_fails = world_draw(world) % 5 == 0;
@@ -122,6 +155,8 @@ static void draw_witnesses(World *world) {
 }
 
 static void draw_event(World *world) {
+        Span jump;
+
         switch (world_draw(world) % 22) {
         case 0:
         case 1:
@@ -155,8 +190,9 @@ static void draw_event(World *world) {
                 break;
         case 11: world_sleep(world, SPAN_SEC((Span) (world_draw(world) % 7200))); break;
         case 12:
-                world->now.wall =
-                        wall_add(world->now.wall, SPAN_SEC((Span) (world_draw(world) % 7200) - 3600));
+                jump = SPAN_SEC((Span) (world_draw(world) % 7200) - 3600);
+                world->now.wall = wall_add(world->now.wall, jump);
+                world->clock_error += jump;
                 break;
         case 13:
         case 14:

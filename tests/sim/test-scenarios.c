@@ -641,6 +641,26 @@ static void brake_budget_full(World *world) {
         world->look.ledger_full = true;
 }
 
+static void brake_budget_of_the_cluster(World *world) {
+        world->look.removed_cluster = 1;
+}
+
+static void brake_loop_day(World *world) {
+        world->look.removed_day = 2; /* the larger of 2 and 10 % */
+}
+
+static void brake_loop_young(World *world) {
+        world->look.young = true;
+}
+
+static void brake_replacement_pending(World *world) {
+        world->look.replacement = REPLACEMENT_PENDING;
+}
+
+static void brake_launch_failed(World *world) {
+        world->look.replacement = REPLACEMENT_FAILED;
+}
+
 static void brake_blind_look(World *world) {
         world->look_outcome = OUTCOME_UNAVAILABLE;
 }
@@ -679,6 +699,11 @@ static void test_each_brake_holds_and_says_so(void) {
                 { "path", brake_path, BRAKE_PATH },
                 { "budget spent", brake_budget_spent, BRAKE_BUDGET },
                 { "ledger full", brake_budget_full, BRAKE_BUDGET },
+                { "budget of the cluster", brake_budget_of_the_cluster, BRAKE_BUDGET },
+                { "as many in a day as may be", brake_loop_day, BRAKE_LOOP },
+                { "a young replacement", brake_loop_young, BRAKE_LOOP },
+                { "replacement not connected yet", brake_replacement_pending, BRAKE_REPLACEMENT },
+                { "newest launch failed", brake_launch_failed, BRAKE_REPLACEMENT },
                 { "look failed", brake_blind_look, BRAKE_BLIND },
                 { "a read denied", brake_denied, BRAKE_RIGHTS },
                 { "PutAttributes denied", brake_denied_attributes, BRAKE_RIGHTS },
@@ -690,12 +715,12 @@ static void test_each_brake_holds_and_says_so(void) {
                 world_init(&world);
                 rows[i].set(&world);
                 world_cut(&world);
-                world_run(&world, SPAN_HOUR(2));
-                printf("# %s: %u looks in 2 h\n", rows[i].name, world.looks);
+                world_run(&world, SPAN_HOUR(1)); /* after which the slow lane opens */
+                printf("# %s: %u looks in 1 h\n", rows[i].name, world.looks);
                 EXPECT_EQ(world.drains, 0);
                 EXPECT_EQ(world.repairs, 0);
                 expect_held_by(&world, rows[i].brake);
-                EXPECT(world.looks <= 30);
+                EXPECT(world.looks <= 20);
         }
 }
 
@@ -730,6 +755,36 @@ static void test_a_share_hold_settles_before_anything_is_done(void) {
         EXPECT((world.held & (1u << BRAKE_SETTLE)) != 0);
         expect_removed_once(&world);
         EXPECT(mono_since(world.first_drain, over) >= SPAN_MIN(10));
+}
+
+static Mono outage_over, first_clear_look;
+
+static void note_the_first_clear_look(World *world, const Effect *effect) {
+        if (effect->type == EFFECT_LOOK && mono_is_set(outage_over) && !mono_is_set(first_clear_look))
+                first_clear_look = world->now.mono;
+}
+
+/* While share holds, looks come to lie half an hour and more apart: settling begins when it is seen to be over, not at the last look
+ * that saw it hold. */
+static void test_a_long_share_hold_settles_from_the_first_clear_look(void) {
+        World world;
+
+        world_init(&world);
+        brake_share_cluster(&world);
+        world.path_fails = true; /* no slow lane */
+        world.on_effect = note_the_first_clear_look;
+        outage_over = first_clear_look = MONO_NEVER;
+        world.core.policy.settle = SPAN_MIN(40); /* longer than two looks lie apart by themselves */
+        world_cut(&world);
+        world_run(&world, SPAN_HOUR(5));
+        expect_held_by(&world, BRAKE_SHARE);
+        world.look.cluster.sick = 0;
+        world.path_fails = false;
+        outage_over = world.now.mono;
+        world_run(&world, SPAN_HOUR(4));
+        expect_removed_once(&world);
+        EXPECT(mono_is_set(first_clear_look));
+        EXPECT(mono_since(world.first_drain, first_clear_look) >= SPAN_MIN(40));
 }
 
 static void others_fall_ill_after_the_first_look(World *world, const Effect *effect) {
@@ -1058,6 +1113,7 @@ TEST_MAIN(TEST(test_each_loss_ends_in_one_drain_and_one_detach),
         TEST(test_each_brake_holds_and_says_so),
         TEST(test_a_missing_right_that_acting_does_not_need_holds_nothing),
         TEST(test_a_share_hold_settles_before_anything_is_done),
+        TEST(test_a_long_share_hold_settles_from_the_first_clear_look),
         TEST(test_a_sick_count_that_still_moves_holds), TEST(test_a_boot_is_given_its_grace),
         TEST(test_the_path_brake_does_not_hold_for_a_dead_agent),
         TEST(test_a_pause_that_ends_lets_the_incident_go_on),

@@ -57,6 +57,16 @@ static void forget(World *world) {
         world->n_pending = kept;
 }
 
+/* Ourselves among the sick of our group. */
+static void name_ourselves(Look *look) {
+        if (look->n_sick >= LOOK_SICK_MAX)
+                return;
+        memmove(&look->sick[1], &look->sick[0], look->n_sick * sizeof(look->sick[0]));
+        look->sick[0] = look->self;
+        look->n_sick++;
+        look->n_sick_ours++;
+}
+
 static void do_look(World *world, Event *event) {
         event->type = EVENT_LOOKED;
         event->look = world->look;
@@ -68,8 +78,10 @@ static void do_look(World *world, Event *event) {
                 event->look.cluster.sick++;
                 event->look.group.sick++;
                 event->look.zone.sick++;
+                if (world->in_group && world->lifecycle == LIFECYCLE_IN_SERVICE)
+                        name_ourselves(&event->look);
         }
-        event->look.server_time = world->now.wall;
+        event->look.server_time = wall_add(world->now.wall, -world->clock_error);
 }
 
 static void do_drain(World *world, Event *event) {
@@ -424,6 +436,7 @@ static Policy standard_policy(void) {
                 .silent_after = SPAN_MIN(40),
                 .max_sick = 2000,
                 .max_actions = { -1, -1 },
+                .max_per_day = { -1, -1 },
                 .window = SPAN_MIN(30),
                 .turn = SPAN_MIN(2),
                 .settle = SPAN_MIN(10),
@@ -452,6 +465,7 @@ void world_init(World *world) {
                         .zone = { 7, 0 },
                         .connected_peers = 19,
                         .group_size = 10,
+                        .self = 1,
                 },
                 .answer_after = SPAN_MSEC(200),
         };

@@ -62,7 +62,8 @@ typedef struct World {
         bool updating;
         bool in_group;
         Lifecycle lifecycle;
-        Look look; /* template: what a look answers beside our own state */
+        Look look;        /* template: what a look answers beside our own state */
+        Span clock_error; /* the host's wall clock minus the services' */
         Outcome confirm_outcome, look_outcome, drain_outcome, undrain_outcome, detach_outcome,
                 verify_outcome;
         bool detach_lost_but_done;

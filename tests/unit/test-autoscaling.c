@@ -252,13 +252,13 @@ static void test_verify_tells_what_it_could_not_read(void) {
 
 /* -- activities ----------------------------------------------------------------------------------------- */
 
-static int read_activity(const char *text, Removal *removal, char *id, Wall *start, bool *scaling_in) {
+static int read_activity(const char *text, Activity *ret) {
         _cleanup_(xml_freep) Xml *xml = NULL;
         int r;
 
         r = xml_parse(text, strlen(text), &xml);
         EXPECT_EQ(r, 0);
-        return r < 0 ? r : autoscaling_read_activity(xml_root(xml), removal, id, start, scaling_in);
+        return r < 0 ? r : autoscaling_read_activity(xml_root(xml), ret);
 }
 
 #define SERVED "At 2026-06-30T10:11:12Z an instance was taken out of service in response to "
@@ -329,18 +329,58 @@ static void test_activity_tells_what_was_done_to_whom(void) {
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
-                char text[2048], id[64] = "?";
-                Removal removal = REMOVAL_NONE;
-                Wall start = WALL_NEVER;
-                bool scaling_in = false;
+                char text[2048];
+                Activity is = { .instance_id = "?" };
 
                 (void) snprintf(text, sizeof(text), ACTIVITY("%s", "%s", "2026-06-30T10:11:12.000Z", "%s"),
                         cases[i].description, cases[i].cause, cases[i].status);
-                EXPECT_EQ(read_activity(text, &removal, id, &start, &scaling_in), 0);
-                EXPECT_EQ(removal, cases[i].removal);
-                EXPECT_EQ(scaling_in, cases[i].scaling_in);
-                EXPECT_STR(id, cases[i].id);
-                EXPECT_EQ(start.usec, TIME.usec);
+                EXPECT_EQ(read_activity(text, &is), 0);
+                EXPECT_EQ(is.removal, cases[i].removal);
+                EXPECT_EQ(is.scaling_in, cases[i].scaling_in);
+                EXPECT_STR(is.instance_id, cases[i].id);
+                EXPECT_EQ(is.start.usec, TIME.usec);
+        }
+}
+
+static void test_activity_tells_who_comes_and_who_goes(void) {
+        static const struct {
+                const char *description, *cause, *status;
+                bool launch, leaves, replaced, over, failed;
+        } cases[] = {
+                { "Launching a new EC2 instance: i-1", "", "PreInService", .launch = true },
+                { "Launching a new EC2 instance: i-1", "", "Successful", .launch = true, .over = true },
+                { "Launching a new EC2 instance.  Status Reason: no capacity", "", "Failed", .launch = true,
+                        .over = true, .failed = true },
+                { "Launching a new EC2 instance: i-1", "", "Cancelled", .over = true, .failed = true },
+                { "Launching a new EC2 instance into warm pool: i-1", "", "Successful", .over = true },
+                { "Launching a new EC2 instance from warm pool: i-1", "", "Successful", .launch = true,
+                        .over = true },
+                { "Detaching EC2 instance: i-1", "was detached in response to a user request.", "InProgress",
+                        .leaves = true, .replaced = true },
+                { "Detaching EC2 instance: i-1",
+                        "was detached in response to a user request, shrinking the capacity from 2 to 1.",
+                        "Successful", .leaves = true, .over = true },
+                { "Detaching EC2 instance: i-1", "", "Failed", .over = true, .failed = true },
+                { "Moving EC2 instance to Standby: i-1", "", "InProgress", .leaves = true,
+                        .replaced = true },
+                { "Moving EC2 instance out of Standby: i-1", "", "InProgress" },
+                { "Terminating EC2 instance: i-1", SERVED "a user request.", "InProgress", .leaves = true },
+                { "Terminating EC2 instance: i-1", SERVED "an EC2 health check.", "Successful",
+                        .leaves = true, .replaced = true, .over = true },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                char text[2048];
+                Activity is = {};
+
+                (void) snprintf(text, sizeof(text), ACTIVITY("%s", "%s", "2026-06-30T10:11:12.000Z", "%s"),
+                        cases[i].description, cases[i].cause, cases[i].status);
+                EXPECT_EQ(read_activity(text, &is), 0);
+                EXPECT_EQ(is.launch, cases[i].launch);
+                EXPECT_EQ(is.leaves, cases[i].leaves);
+                EXPECT_EQ(is.replaced, cases[i].replaced);
+                EXPECT_EQ(is.over, cases[i].over);
+                EXPECT_EQ(is.failed, cases[i].failed);
         }
 }
 
@@ -354,14 +394,11 @@ static void test_activity_without_description_or_time_is_refused(void) {
         };
 
         for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
-                char id[64];
-                Removal removal;
-                Wall start;
-                bool scaling_in;
+                Activity is;
 
-                EXPECT_EQ(read_activity(texts[i], &removal, id, &start, &scaling_in), -EBADMSG);
+                EXPECT_EQ(read_activity(texts[i], &is), -EBADMSG);
         }
-        EXPECT_EQ(autoscaling_read_activity(NULL, NULL, NULL, NULL, NULL), -EBADMSG);
+        EXPECT_EQ(autoscaling_read_activity(NULL, NULL), -EBADMSG);
 }
 
 TEST_MAIN(TEST(test_find_tells_group_and_state), TEST(test_find_never_takes_a_strange_answer_for_no_group),
@@ -370,4 +407,5 @@ TEST_MAIN(TEST(test_find_tells_group_and_state), TEST(test_find_never_takes_a_st
         TEST(test_verify_needs_no_activities_once_we_are_not_in_service),
         TEST(test_verify_finds_our_detachment_among_the_activities),
         TEST(test_verify_tells_what_it_could_not_read), TEST(test_activity_tells_what_was_done_to_whom),
+        TEST(test_activity_tells_who_comes_and_who_goes),
         TEST(test_activity_without_description_or_time_is_refused))

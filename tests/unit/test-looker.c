@@ -4,6 +4,7 @@
 
 #include "agent/act/looker.h"
 
+#include "agent/decide/turn.h"
 #include "common/loop.h"
 #include "common/parse.h"
 #include "tests/unit/fake-aws.h"
@@ -42,6 +43,7 @@ typedef struct World {
         const char *zones;        /* members of AvailabilityZones; NULL: a and b */
         const char *refreshes;
         const char *activities[4], *tokens[4];
+        const char *replaced; /* what ECS lists for the replacement; NULL: it is not asked */
 } World;
 
 static char texts[12][TEXT_MAX];
@@ -222,6 +224,12 @@ static void script_world(const World *world, Reach reach) {
         while (pages < 2 && world->tokens[pages - 1])
                 pages++;
         script_ledger(world, pages);
+        if (world->replaced) {
+                char *text = text_new();
+
+                text_append(text, "{\"containerInstanceArns\":[%s]}", world->replaced);
+                script_add("ListContainerInstances", text);
+        }
 end:
         script[n_script] = (FakeAnswer){};
 }
@@ -248,8 +256,8 @@ static void look_with(const Target *own) {
         look_is = (Look){ .outcome = OUTCOME_LOST };
         fake_begin(script);
         EXPECT_EQ(looker_new(&looker, fake_event, NULL, NULL), 0);
-        EXPECT_EQ(looker_start(looker, own, &policy, on_look, &ended), 0);
-        EXPECT_EQ(looker_start(looker, own, &policy, on_look, &ended), -EBUSY);
+        EXPECT_EQ(looker_start(looker, own, &policy, false, on_look, &ended), 0);
+        EXPECT_EQ(looker_start(looker, own, &policy, false, on_look, &ended), -EBUSY);
         EXPECT(!ended); /* never from within the function */
         fake_run(&ended);
         EXPECT(ended);
@@ -676,6 +684,9 @@ static void test_tags_switch_off(void) {
                 { "{\"key\":\"ecs-health-agent\",\"value\":\"on\"}", "off", SWITCH_ON, SWITCH_OFF },
                 { "{\"key\":\"ecs-health-agent\"}", "Off", SWITCH_NOT_UNDERSTOOD, SWITCH_NOT_UNDERSTOOD },
                 { "{\"key\":\"Name\",\"value\":\"off\"}", "", SWITCH_ON, SWITCH_NOT_UNDERSTOOD },
+                { "{\"key\":\"ecs-health-agent\",\"value\":\"resume\"}", "resume", SWITCH_RESUME,
+                        SWITCH_RESUME },
+                { NULL, "Resume", SWITCH_ON, SWITCH_NOT_UNDERSTOOD },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
@@ -739,7 +750,7 @@ static void activity(char *text, const char *description, const char *cause, Spa
 static char activities[2][TEXT_MAX];
 
 static void test_removals_are_counted_once_each(void) {
-        World world = { .registered = 100, .n = 1, .activities = { activities[0] } };
+        World world = { .registered = 100, .n = 1, .activities = { activities[0] }, .replaced = "" };
         char *text = activities[0];
 
         text[0] = '\0';
@@ -780,6 +791,167 @@ static void test_marks_of_peers_are_removals(void) {
         look_at(&world, REACH_WHOLE);
         EXPECT_EQ(look_is.removed_window, 5); /* 1, 3, 6, 7, 8 */
         EXPECT_EQ(look_is.removed_day, 6);
+        EXPECT_EQ(look_is.removed_cluster, 7); /* and 4, 5 */
+        EXPECT_EQ(look_is.removed_hour, 8);    /* and 2 */
+        EXPECT_EQ(look_is.n_removed_ours, 5);
+        EXPECT_EQ(look_is.n_removed, 7);
+        for (unsigned i = 0; i < 5; i++)
+                EXPECT(look_is.removed[i] != turn_id("i-4") && look_is.removed[i] != turn_id("i-5"));
+        EXPECT_EQ(look_is.replacement, REPLACEMENT_PENDING); /* 6 and 8 have only just gone */
+}
+
+static void test_the_sick_are_told_apart_by_name(void) {
+        World world = { .registered = 200,
+                .n = 7,
+                .hosts = {
+                        [1] = { .group = "db" },
+                        [2] = { .zone = 'b' },
+                        [3] = { .group = "" },
+                        [4] = { .state = "Standby" },
+                        [5] = { .group = "db", .state = "Detaching" },
+                        [6] = { .connected = true },
+                } };
+
+        look_at(&world, REACH_WHOLE);
+        EXPECT_EQ(look_is.self, turn_id("i-0"));
+        EXPECT_EQ(look_is.n_sick, 3);
+        EXPECT_EQ(look_is.n_sick_ours, 2);
+        EXPECT(look_is.sick[0] == turn_id("i-0") && look_is.sick[1] == turn_id("i-2") &&
+                look_is.sick[2] == turn_id("i-1"));
+        EXPECT_EQ(look_is.n_outside, 3);
+        EXPECT(look_is.outside[0] == turn_id("i-4"));
+}
+
+static void test_the_window_is_known_to_free(void) {
+        World world = { .registered = 100, .n = 1, .activities = { activities[0] }, .replaced = "" };
+        Span left;
+
+        activities[0][0] = '\0';
+        activity(activities[0], "Launching a new EC2 instance: i-b1", "", SPAN_MIN(1), "Successful");
+        activity(activities[0], "Detaching EC2 instance: i-a1", "", SPAN_MIN(5), "Successful");
+        activity(activities[0], "Detaching EC2 instance: i-a2", "", SPAN_MIN(20), "Successful");
+        activity(activities[0], "Detaching EC2 instance: i-a3", "", SPAN_MIN(40), "Successful");
+        look_at(&world, REACH_WHOLE);
+        EXPECT_EQ(look_is.removed_window, 2);
+        left = wall_since(look_is.window_frees, clock_read().wall);
+        EXPECT(left > SPAN_MIN(9) && left < SPAN_MIN(11));
+
+        world = (World){ .registered = 100, .n = 1 };
+        look_at(&world, REACH_WHOLE);
+        EXPECT(!wall_is_set(look_is.window_frees));
+}
+
+static void test_a_replacement_counts_once_it_is_connected(void) {
+        static const char gone[] = "Detaching EC2 instance: i-a1",
+                          new[] = "Launching a new EC2 instance: i-b1";
+        static const struct {
+                const char *name;
+                struct {
+                        const char *description, *status;
+                        int ago;
+                } list[4];
+                const char *sick;     /* a second instance on the page */
+                const char *replaced; /* ECS's list; NULL: not asked */
+                Replacement is;
+        } cases[] = {
+                { "nothing was removed", { { new, "Successful", 5 } }, NULL, NULL, REPLACEMENT_NONE },
+                { "no launch yet", { { gone, "Successful", 5 } }, NULL, NULL, REPLACEMENT_PENDING },
+                { "none is to come", { { gone, "Successful", 70 } }, NULL, NULL, REPLACEMENT_NONE },
+                { "a launch before it is none for it",
+                        { { gone, "Successful", 5 }, { new, "Successful", 6 } }, NULL, NULL,
+                        REPLACEMENT_PENDING },
+                { "being launched", { { new, "PreInService", 3 }, { gone, "Successful", 5 } }, NULL, NULL,
+                        REPLACEMENT_PENDING },
+                { "not registered", { { new, "Successful", 3 }, { gone, "Successful", 5 } }, NULL, "",
+                        REPLACEMENT_PENDING },
+                { "registered", { { new, "Successful", 3 }, { gone, "Successful", 5 } }, NULL,
+                        "\"" ARN_PREFIX "prod/b1\"", REPLACEMENT_CONNECTED },
+                { "registered and disconnected", { { new, "Successful", 3 }, { gone, "Successful", 5 } },
+                        "i-b1", NULL, REPLACEMENT_PENDING },
+                { "ill long after", { { new, "Successful", 90 }, { gone, "Successful", 92 } }, "i-b1", NULL,
+                        REPLACEMENT_CONNECTED },
+                { "gone again",
+                        { { "Terminating EC2 instance: i-b1", "InProgress", 1 }, { new, "Successful", 3 },
+                                { gone, "Successful", 5 } },
+                        NULL, NULL, REPLACEMENT_NONE },
+                { "the newest launch failed",
+                        { { "Launching a new EC2 instance.  Status Reason: x", "Failed", 2 },
+                                { new, "Successful", 3 }, { gone, "Successful", 5 } },
+                        NULL, NULL, REPLACEMENT_FAILED },
+                { "an older one failed",
+                        { { new, "Successful", 3 },
+                                { "Launching a new EC2 instance.  Status Reason: x", "Failed", 4 },
+                                { gone, "Successful", 5 } },
+                        NULL, "\"" ARN_PREFIX "prod/b1\"", REPLACEMENT_CONNECTED },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                World world = { .registered = 100,
+                        .n = cases[i].sick ? 2 : 1,
+                        .activities = { activities[0] },
+                        .replaced = cases[i].replaced };
+
+                activities[0][0] = '\0';
+                for (size_t k = 0; k < 4 && cases[i].list[k].description; k++)
+                        activity(activities[0], cases[i].list[k].description, "",
+                                SPAN_MIN(cases[i].list[k].ago), cases[i].list[k].status);
+                world.hosts[1].ec2 = cases[i].sick;
+                look_at(&world, REACH_WHOLE);
+                EXPECT_EQ(look_is.replacement, cases[i].is);
+                if (look_is.replacement != cases[i].is)
+                        printf("# %s\n", cases[i].name);
+                EXPECT_EQ(calls_of(AWS_ECS), cases[i].replaced ? 4 : 3);
+        }
+}
+
+static void test_a_replacement_that_cannot_be_asked_about_is_blindness(void) {
+        World world = { .registered = 100, .n = 1, .activities = { activities[0] }, .replaced = "1" };
+
+        activities[0][0] = '\0';
+        activity(activities[0], "Launching a new EC2 instance: i-b1", "", SPAN_MIN(3), "Successful");
+        activity(activities[0], "Detaching EC2 instance: i-a1", "", SPAN_MIN(5), "Successful");
+        script_world(&world, REACH_WHOLE);
+        look_with(&target);
+        EXPECT_EQ(look_is.outcome, OUTCOME_BLIND);
+}
+
+static void test_a_young_replacement_knows_itself(void) {
+        static const struct {
+                int launched, removed; /* minutes ago */
+                bool young;
+        } cases[] = {
+                { 30, 40, true }, { 59, 100, true }, { 61, 100, false }, /* no longer young */
+                { 30, 100, false }, /* that long after, it is no replacement */
+                { 30, 20, false },  /* it was there before */
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                World world = { .registered = 100, .n = 1, .activities = { activities[0] } };
+
+                activities[0][0] = '\0';
+                activity(activities[0], "Launching a new EC2 instance: i-0", "", SPAN_MIN(cases[i].launched),
+                        "Successful");
+                activity(activities[0], "Detaching EC2 instance: i-a1", "", SPAN_MIN(cases[i].removed),
+                        "Successful");
+                look_at(&world, REACH_WHOLE);
+                EXPECT_EQ(look_is.young, cases[i].young);
+        }
+}
+
+static void test_a_whole_look_reads_on_although_share_holds(void) {
+        World world = { .registered = 10, .n = 3, .desired = 10 };
+
+        script_world(&world, REACH_WHOLE);
+        ended = false;
+        fake_begin(script);
+        EXPECT_EQ(looker_new(&looker, fake_event, NULL, NULL), 0);
+        EXPECT_EQ(looker_start(looker, &target, &policy, true, on_look, &ended), 0);
+        fake_run(&ended);
+        EXPECT_EQ(look_is.outcome, OUTCOME_OK);
+        EXPECT(!look_is.share_decided);
+        EXPECT_EQ(look_is.group.sick, 3);
+        EXPECT_EQ(look_is.group_size, 10);
+        fake_end();
 }
 
 static void test_a_scale_in_under_way_is_seen(void) {
@@ -978,7 +1150,7 @@ static void test_a_read_that_cannot_be_sent_ends_the_look(void) {
                 fake_refuse = -ENOMEM;
                 fake_refuse_after = i;
                 EXPECT_EQ(looker_new(&looker, fake_event, NULL, NULL), 0);
-                EXPECT_EQ(looker_start(looker, &target, &policy, on_look, &ended), 0);
+                EXPECT_EQ(looker_start(looker, &target, &policy, false, on_look, &ended), 0);
                 fake_run(&ended);
                 EXPECT(ended);
                 EXPECT_EQ(look_is.outcome, OUTCOME_UNAVAILABLE);
@@ -996,7 +1168,7 @@ static void test_a_look_can_be_stopped_at_any_point_and_started_again(void) {
                 ended = false;
                 fake_begin(script);
                 EXPECT_EQ(looker_new(&looker, fake_event, NULL, NULL), 0);
-                EXPECT_EQ(looker_start(looker, &target, &policy, on_look, &ended), 0);
+                EXPECT_EQ(looker_start(looker, &target, &policy, false, on_look, &ended), 0);
                 for (unsigned i = 0; i < steps; i++)
                         EXPECT(sd_event_run(fake_event, 0) > 0);
                 looker_stop(looker);
@@ -1004,7 +1176,7 @@ static void test_a_look_can_be_stopped_at_any_point_and_started_again(void) {
                 EXPECT(!ended);
 
                 fake_used = 0;
-                EXPECT_EQ(looker_start(looker, &target, &policy, on_look, &ended), 0);
+                EXPECT_EQ(looker_start(looker, &target, &policy, false, on_look, &ended), 0);
                 fake_run(&ended);
                 EXPECT(ended);
                 EXPECT_EQ(look_is.outcome, OUTCOME_OK);
@@ -1022,7 +1194,7 @@ static void on_look_again(const Look *look, const AwsAnswer *answer, void *userd
         EXPECT_EQ(look->removed_window, 1);
         fake_used = 0;
         if (++n_again < 3)
-                EXPECT_EQ(looker_start(looker, &target, &policy, on_look_again, userdata), 0);
+                EXPECT_EQ(looker_start(looker, &target, &policy, false, on_look_again, userdata), 0);
         else
                 *(bool *) userdata = true;
 }
@@ -1038,7 +1210,7 @@ static void test_a_look_may_start_the_next_from_its_callback(void) {
         n_again = 0;
         fake_begin(script);
         EXPECT_EQ(looker_new(&looker, fake_event, NULL, NULL), 0);
-        EXPECT_EQ(looker_start(looker, &target, &policy, on_look_again, &over), 0);
+        EXPECT_EQ(looker_start(looker, &target, &policy, false, on_look_again, &over), 0);
         fake_run(&over);
         EXPECT_EQ(n_again, 3);
         looker = looker_free(looker);
@@ -1051,8 +1223,8 @@ static void test_a_look_needs_to_know_who_we_are(void) {
 
         fake_begin(NULL);
         EXPECT_EQ(looker_new(&looker, fake_event, NULL, NULL), 0);
-        EXPECT_EQ(looker_start(looker, &nobody, &policy, on_look, &ended), -EINVAL);
-        EXPECT_EQ(looker_start(looker, &nowhere, &policy, on_look, &ended), -EINVAL);
+        EXPECT_EQ(looker_start(looker, &nobody, &policy, false, on_look, &ended), -EINVAL);
+        EXPECT_EQ(looker_start(looker, &nowhere, &policy, false, on_look, &ended), -EINVAL);
         looker = looker_free(looker);
         fake_end();
 }
@@ -1076,6 +1248,10 @@ TEST_MAIN(TEST(test_look_at_a_lone_sick_host_is_clear), TEST(test_look_asks_for_
         TEST(test_group_state_is_read), TEST(test_tags_switch_off),
         TEST(test_a_weighted_group_is_taken_for_its_smallest_size),
         TEST(test_removals_are_counted_once_each), TEST(test_marks_of_peers_are_removals),
+        TEST(test_the_sick_are_told_apart_by_name), TEST(test_the_window_is_known_to_free),
+        TEST(test_a_replacement_counts_once_it_is_connected),
+        TEST(test_a_replacement_that_cannot_be_asked_about_is_blindness),
+        TEST(test_a_young_replacement_knows_itself), TEST(test_a_whole_look_reads_on_although_share_holds),
         TEST(test_a_scale_in_under_way_is_seen), TEST(test_more_activities_than_are_read_count_as_full),
         TEST(test_activities_older_than_a_day_are_not_paged_through),
         TEST(test_two_batches_leave_room_for_two_pages), TEST(test_a_read_that_fails_ends_the_look),

@@ -106,6 +106,8 @@ static void test_defaults_are_those_of_the_manual(void) {
         EXPECT_EQ(s.policy.max_sick, 2000);
         EXPECT_EQ(s.policy.max_actions.count, -1);
         EXPECT_EQ(s.policy.max_actions.share, -1);
+        EXPECT_EQ(s.policy.max_per_day.count, -1);
+        EXPECT_EQ(s.policy.max_per_day.share, -1);
         EXPECT_EQ(s.policy.window, SPAN_MIN(30));
         EXPECT_EQ(s.policy.turn, SPAN_MIN(2));
         EXPECT_EQ(s.policy.settle, SPAN_MIN(10));
@@ -203,6 +205,11 @@ static void test_floors_hold_unless_they_are_lifted(void) {
                 { "{\"brakes\":{\"max_actions\":10}}", true, true, "" },
                 { "{\"brakes\":{\"max_actions\":11}}", false, true, "brakes.max_actions" },
                 { "{\"brakes\":{\"max_actions\":null}}", true, true, "" },
+                { "{\"brakes\":{\"max_per_day\":\"100%\"}}", true, true, "" },
+                { "{\"brakes\":{\"max_per_day\":\"101%\"}}", false, false, "brakes.max_per_day" },
+                { "{\"brakes\":{\"max_per_day\":0}}", true, true, "" },
+                { "{\"brakes\":{\"max_per_day\":-1}}", false, false, "brakes.max_per_day" },
+                { "{\"brakes\":{\"max_per_day\":null}}", true, true, "" },
                 { "{\"brakes\":{\"window\":\"10m\"}}", true, true, "" },
                 { "{\"brakes\":{\"window\":\"599s\"}}", false, true, "brakes.window" },
                 { "{\"brakes\":{\"turn\":\"1m\"}}", true, true, "" },
@@ -312,7 +319,6 @@ static void test_what_comes_later_is_refused_and_said_to_come(void) {
                 { "{\"action\":\"unhealthy\"}", false, false, "does not have it yet" },
                 { "{\"action\":\"detatch\"}", false, false, "did you mean \"detach\"" },
                 { "{\"patrol\":{\"enabled\":true}}", false, false, "does not have it yet" },
-                { "{\"brakes\":{\"max_per_day\":3}}", false, false, "does not have it yet" },
         };
 
         cases_run(cases, ELEMENTSOF(cases));
