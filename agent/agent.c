@@ -27,6 +27,7 @@
 #include "agent/observe/observer.h"
 #include "agent/pause.h"
 #include "agent/status.h"
+#include "agent/trace.h"
 #include "common/file-watch.h"
 #include "common/file.h"
 #include "common/log.h"
@@ -54,6 +55,7 @@ typedef struct Agent {
         Actor *actor;
         Reporter *reporter;
         Journal *journal;
+        Trace *trace;
         int lock; /* held as long as we live */
         StatusServer *status;
         Timer *waking;
@@ -220,6 +222,7 @@ static void agent_step(Agent *agent, const Event *event) {
         Now now = loop_now(agent->event);
         Plan plan;
 
+        trace_before(agent->trace, &agent->core);
         core_step(&agent->core, event, now, &plan);
         edges_plan(&agent->edges, &agent->core, &plan, now);
         if (plan.n_effects > 0 ||
@@ -234,6 +237,7 @@ static void agent_step(Agent *agent, const Event *event) {
         if (plan.verdict_changed || plan.stage_changed || plan.brakes_changed)
                 tell_systemd(agent);
         (void) timer_arm(agent->waking, plan.wake);
+        trace_after(agent->trace, event, now, &plan, &agent->core, &agent->target);
 }
 
 static void on_waking(Timer *timer, Now now, void *userdata) {
@@ -248,11 +252,17 @@ static void on_answered(const Event *event, void *userdata) {
 
 static void on_called(const char *action, const AwsAnswer *answer, void *userdata) {
         Agent *agent = userdata;
+        TraceCall call = {};
 
         edges_call(action, answer);
         (void) snprintf(agent->last_call, sizeof(agent->last_call), "%s: %s%s%s%s%s", action,
                 aws_outcome_to_string(answer->outcome), answer->code[0] != '\0' ? ", " : "", answer->code,
                 answer->message[0] != '\0' ? ": " : "", answer->message);
+        (void) snprintf(call.action, sizeof(call.action), "%s", action);
+        (void) snprintf(
+                call.answer, sizeof(call.answer), "%s", agent->last_call + strlen(action) + strlen(": "));
+        (void) snprintf(call.request_id, sizeof(call.request_id), "%s", answer->request_id);
+        trace_call(agent->trace, &call, loop_now(agent->event));
 }
 
 /* --- who we are -------------------------------------------------------------------------------------------------- */
@@ -795,6 +805,7 @@ static int make_paths(Agent *agent) {
         static const char none[] = "";
         const char *root = getenv("ECS_HEALTH_AGENT_ROOT");
         _cleanup_(freep) char *run = NULL, *state = NULL, *boot_id_path = NULL, *boot_id = NULL;
+        _cleanup_(freep) char *traces = NULL;
         int r;
 
         agent->root = strdup(root ? root : none);
@@ -803,7 +814,8 @@ static int make_paths(Agent *agent) {
         if (replace_path(&agent->pause_path, PAUSE_FILE) < 0 ||
                 replace_path(&agent->spool_path, SPOOL_FILE) < 0 ||
                 replace_path(&agent->status_path, STATUS_SOCKET) < 0 || file_root(RUN_DIRECTORY, &run) < 0 ||
-                file_root(STATE_DIRECTORY, &state) < 0 || file_root(BOOT_ID_FILE, &boot_id_path) < 0)
+                file_root(STATE_DIRECTORY, &state) < 0 || file_root(BOOT_ID_FILE, &boot_id_path) < 0 ||
+                file_root(TRACE_DIRECTORY, &traces) < 0 || trace_new(&agent->trace, traces) < 0)
                 return -ENOMEM;
         if (file_read(boot_id_path, sizeof(agent->boot_id), &boot_id, NULL) >= 0)
                 (void) snprintf(agent->boot_id, sizeof(agent->boot_id), "%.*s", (int) strcspn(boot_id, "\n"),
@@ -913,6 +925,7 @@ static Agent *agent_free(Agent *agent) {
         http_free(agent->http);
         helper_free(agent->helper);
         journal_free(agent->journal);
+        trace_free(agent->trace);
         closep(&agent->lock);
         sd_event_unref(agent->event);
         free(agent->pause_path);

@@ -24,6 +24,9 @@ int command_main(int argc, char **argv);
 
 int command_status(int argc, char **argv);
 int command_doctor(int argc, char **argv);
+int command_explain(int argc, char **argv);
+int command_replay(int argc, char **argv);
+int command_drill(int argc, char **argv);
 int command_metrics(int argc, char **argv);
 int command_iam_policy(int argc, char **argv);
 int command_check_config(int argc, char **argv);

@@ -56,6 +56,10 @@ static const char *const stage_sentences[STAGE_N] = {
                 "This instance is out of its Auto Scaling group; a replacement is the group's affair now.",
 };
 
+const char *edges_stage(Stage stage) {
+        return stage_sentences[stage];
+}
+
 static void log_stage(const Core *core) {
         log_event(core->stage >= STAGE_HELD    ? LOG_WARNING
                   : core->stage == STAGE_GRACE ? LOG_INFO

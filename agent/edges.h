@@ -18,3 +18,5 @@ void edges_plan(Edges *edges, const Core *core, const Plan *plan, Now now);
 void edges_call(const char *action, const AwsAnswer *answer);
 /** edges_brakes() - names of the brakes in @set, joined by ", " */
 const char *edges_brakes(BrakeSet set, char *buffer, size_t n_buffer);
+/** edges_stage() - what a stage means, as a sentence for people */
+const char *edges_stage(Stage stage);

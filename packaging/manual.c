@@ -411,7 +411,7 @@ static int print_completion_cases(Page *page, const char *word) {
                 for (size_t k = 0; k < n; k++)
                         fprintf(page->f, "%s%s ", flags[k].name, *flags[k].value ? "=" : "");
                 fprintf(page->f, "--help'\n%s" INDENT INDENT ";;\n",
-                        strstr(commands[i].arguments, "[FILE]") ? INDENT INDENT "files=1\n" : "");
+                        strstr(commands[i].arguments, "FILE") ? INDENT INDENT "files=1\n" : "");
         }
         return 0;
 }

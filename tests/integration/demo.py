@@ -136,6 +136,11 @@ def play(rig, tail):
         for one in state.instances.values():
             mark = "  ← this host" if one.id == rig.instance else "  ← the replacement" if one.id not in before else ""
             tell(f"  {one.id}  {one.lifecycle:<10} {one.zone}{mark}")
+    say("8. The whole story, as `ecs-health-agent explain 1` tells it from what is on disk:")
+    told = subprocess.run([binary(), "explain", "1"], env=rig.environment(), capture_output=True, text=True, timeout=20)
+    assert told.returncode == 0 and "was taken out of its group" in told.stdout, told.stdout + told.stderr
+    for line in told.stdout.splitlines():
+        tell(line)
     say("One drain, one detach, in this order; the group has launched a replacement. The end.")
 
 
