@@ -183,16 +183,14 @@ class Rig:
         self.instance, self.group = self.own.ec2, options["group"]
         self.control = self.fake.add_control_plane(tls=tls, heartbeat=options["heartbeat"])
 
-        with socket.socket() as probe:  # the port must be known before the agent runs, and stay when it restarts
-            probe.bind(("127.0.0.1", 0))
-            self.introspection_port = probe.getsockname()[1]
+        self._choose_port()
         if options["docker"]:
             self.docker = FakeDocker(str(self.root / "run/docker.sock")).start()
             self.stack.callback(self.docker.stop)
         if options["units"]:
             self._start_bus()
         if options["agent"] is not None:
-            self.start_agent()
+            self._start_first_agent()
             self.wait_for(self.linked, 10, "the fake agent's link")
         self.write_config()
         self.stack.callback(self._stop_daemon)
@@ -213,6 +211,21 @@ class Rig:
     def new_boot(self):
         """Another boot id, as after a reboot."""
         (self.root / "proc/sys/kernel/random/boot_id").write_text(f"{uuid.uuid4()}\n")
+
+    def _choose_port(self):
+        with socket.socket() as probe:  # it must be known before the agent runs, and stay when that restarts
+            probe.bind(("127.0.0.1", 0))
+            self.introspection_port = probe.getsockname()[1]
+
+    def _start_first_agent(self):
+        """Another test may have got the port meanwhile: then another port."""
+        for attempt in range(3):
+            try:
+                return self.start_agent()
+            except TimeoutError:
+                if attempt == 2:
+                    raise
+                self._choose_port()
 
     # -- the fakes -------------------------------------------------------------------------------------------
 
