@@ -184,7 +184,7 @@ def test_moto_refuses_a_wrong_secret_and_we_say_so_and_wait(moto):
         assert rig.status()["credentials"]["state"] == "refused"
 
         # what a start asks once has been asked: the tags, our own attributes, our rights
-        rig.wait_for(lambda: rig.calls("DescribeTags") and rig.calls("DeleteAttributes"), 30, "the calls of the start")
+        rig.wait_for(lambda: rig.calls("DescribeTags") and rig.calls("DeleteAttributes"), 90, "the calls of the start")
 
         # with a period of 2 s, a sample of 1 s and a lost link besides, impatience would show at once
         begun, n = time.monotonic(), len(rig.calls())
