@@ -523,12 +523,6 @@ static uint32_t witnesses_on(const Settings *settings) {
         return set;
 }
 
-static void list_to_array(const OptionList *list, const char *array[static OPTION_LIST_MAX + 1]) {
-        for (unsigned i = 0; i < list->n; i++)
-                array[i] = list->items[i];
-        array[list->n] = NULL;
-}
-
 static int replace_path(char **path, const char *with) {
         char *rooted = NULL;
         int r = file_root(with, &rooted);
@@ -564,8 +558,8 @@ static int make_observer(Agent *agent) {
                 return r;
         options.log = agent->log_path;
         options.docker_socket = agent->docker_path;
-        list_to_array(&settings->mounts, mounts);
-        list_to_array(&settings->ignore_fstypes, ignored);
+        option_list_array(&settings->mounts, mounts);
+        option_list_array(&settings->ignore_fstypes, ignored);
         if (settings->mounts.n == 0 || strcmp(mounts[0], "auto") == 0)
                 options.mounts = NULL;
 
@@ -722,14 +716,6 @@ static int add_signals(Agent *agent) {
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
 
-static const char *environment(const char *upper, const char *lower) {
-        const char *value = getenv(upper);
-
-        if (!value || value[0] == '\0')
-                value = getenv(lower);
-        return value && value[0] != '\0' ? value : NULL;
-}
-
 #define SHOWN_URL_MAX 256
 
 /* For logs: before an @ there may be a password. */
@@ -748,27 +734,19 @@ static const char *hide_login(const char *url, char text[static SHOWN_URL_MAX]) 
  * come late. The ECS agent takes proxies that we do not.
  */
 static int make_http(Agent *agent) {
-        const char *proxy_from = "HTTPS_PROXY", *why;
         char shown[SHOWN_URL_MAX];
-        HttpOptions options = {
-                .ca_bundle = getenv("AWS_CA_BUNDLE"),
-                .https_proxy = environment("HTTPS_PROXY", "https_proxy"),
-                .no_proxy = environment("NO_PROXY", "no_proxy"),
-                .user_agent = "ecs-health-agent/" ECS_HEALTH_AGENT_VERSION,
-        };
+        HttpOptions options;
+        const char *why;
+        bool theirs;
         int r;
 
-        if (!options.https_proxy && agent->ecs.https_proxy[0] != '\0') {
-                proxy_from = "The proxy of the ECS agent's ecs.config";
-                options.https_proxy = agent->ecs.https_proxy;
-                if (!options.no_proxy && agent->ecs.no_proxy[0] != '\0')
-                        options.no_proxy = agent->ecs.no_proxy;
-        }
+        theirs = config_http(&agent->ecs, &options);
         r = http_new(&agent->http, agent->event, agent->helper, &options);
         if (r == -EINVAL && options.https_proxy) {
                 log_error("%s is \"%s\", which is not http://HOST:PORT or https://HOST:PORT, with "
                           "USER:PASSWORD@ before HOST if need be: AWS is asked without a proxy.",
-                        proxy_from, hide_login(options.https_proxy, shown));
+                        theirs ? "The proxy of the ECS agent's ecs.config" : "HTTPS_PROXY",
+                        hide_login(options.https_proxy, shown));
                 options.https_proxy = NULL;
                 r = http_new(&agent->http, agent->event, agent->helper, &options);
         }

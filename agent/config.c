@@ -322,6 +322,33 @@ int config_read(const char *path, Settings *settings, const char **origins, Opti
         return settings_compose(texts, ELEMENTSOF(texts), settings, origins, problems);
 }
 
+/* --- the way to AWS ---------------------------------------------------------------------------------------------- */
+
+static const char *environment(const char *upper, const char *lower) {
+        const char *value = getenv(upper);
+
+        if (!value || value[0] == '\0')
+                value = getenv(lower);
+        return value && value[0] != '\0' ? value : NULL;
+}
+
+bool config_http(const SettingsEcs *ecs, HttpOptions *ret) {
+        bool theirs;
+
+        *ret = (HttpOptions){
+                .ca_bundle = getenv("AWS_CA_BUNDLE"),
+                .https_proxy = environment("HTTPS_PROXY", "https_proxy"),
+                .no_proxy = environment("NO_PROXY", "no_proxy"),
+                .user_agent = "ecs-health-agent/" ECS_HEALTH_AGENT_VERSION,
+        };
+        theirs = !ret->https_proxy && ecs->https_proxy[0] != '\0';
+        if (theirs)
+                ret->https_proxy = ecs->https_proxy;
+        if (theirs && !ret->no_proxy && ecs->no_proxy[0] != '\0')
+                ret->no_proxy = ecs->no_proxy;
+        return theirs;
+}
+
 /* --- life -------------------------------------------------------------------------------------------------------- */
 
 int config_identity(Config *config, const char *instance_id, const char *region, const char *domain) {

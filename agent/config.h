@@ -12,6 +12,14 @@
 #include "agent/settings.h"
 #include "agent/stack.h"
 
+/**
+ * config_http() - how AWS is reached: by AWS_CA_BUNDLE, HTTPS_PROXY and NO_PROXY, else the proxy that the ECS agent has
+ * @ecs: lent to @ret
+ *
+ * Return: whether the proxy is the ECS agent's.
+ */
+bool config_http(const SettingsEcs *ecs, HttpOptions *ret);
+
 typedef struct Config Config;
 
 /** ConfigChanged - other settings are in force, or config_settling() has changed; from the loop. Return: 0; an error ends the daemon. */

@@ -287,21 +287,12 @@ static void doctor_on_deadline(Timer *timer, Now now, void *userdata) {
 /* The parts, as the daemon has them */
 
 static int doctor_make_http(Doctor *doctor) {
+        HttpOptions options;
         SettingsEcs ecs;
-        HttpOptions options = {
-                .ca_bundle = getenv("AWS_CA_BUNDLE"),
-                .https_proxy = service_variable("HTTPS_PROXY", "https_proxy"),
-                .no_proxy = service_variable("NO_PROXY", "no_proxy"),
-                .user_agent = PROGRAM "/" ECS_HEALTH_AGENT_VERSION,
-        };
         int r;
 
         settings_ecs_config(&ecs);
-        if (!options.https_proxy && *ecs.https_proxy) {
-                options.https_proxy = ecs.https_proxy;
-                if (!options.no_proxy && *ecs.no_proxy)
-                        options.no_proxy = ecs.no_proxy;
-        }
+        (void) config_http(&ecs, &options);
         r = http_new(&doctor->http, doctor->event, doctor->helper, &options);
         if (r == -EINVAL && options.https_proxy) {
                 doctor->proxy_refused = true;

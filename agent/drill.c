@@ -199,21 +199,12 @@ static void find_region(const Target *target, char *region, size_t n, const char
 }
 
 static int make_way(Drill *drill) {
+        HttpOptions options;
         SettingsEcs ecs;
-        HttpOptions options = {
-                .ca_bundle = getenv("AWS_CA_BUNDLE"),
-                .https_proxy = service_variable("HTTPS_PROXY", "https_proxy"),
-                .no_proxy = service_variable("NO_PROXY", "no_proxy"),
-                .user_agent = PROGRAM "/" ECS_HEALTH_AGENT_VERSION,
-        };
         int r;
 
         settings_ecs_config(&ecs);
-        if (!options.https_proxy && *ecs.https_proxy) {
-                options.https_proxy = ecs.https_proxy;
-                if (!options.no_proxy && *ecs.no_proxy)
-                        options.no_proxy = ecs.no_proxy;
-        }
+        (void) config_http(&ecs, &options);
         r = http_new(&drill->http, drill->event, drill->helper, &options);
         explicit_bzero(&ecs, sizeof(ecs));
         return r;

@@ -68,12 +68,6 @@ static void ask_daemon(Local *local) {
                 local_take_status(local, status);
 }
 
-static void list_to_array(const OptionList *list, const char *array[static OPTION_LIST_MAX + 1]) {
-        for (unsigned i = 0; i < list->n; i++)
-                array[i] = list->items[i];
-        array[list->n] = NULL;
-}
-
 static void choose_mounts(Local *local) {
         const OptionList *named = &local->settings.mounts;
         const char *mounts[OPTION_LIST_MAX + 1], *ignored[OPTION_LIST_MAX + 1];
@@ -81,8 +75,8 @@ static void choose_mounts(Local *local) {
         DisksOptions options = { .root = root ? root : "", .mounts = mounts, .ignore_fstypes = ignored };
         int n;
 
-        list_to_array(named, mounts);
-        list_to_array(&local->settings.ignore_fstypes, ignored);
+        option_list_array(named, mounts);
+        option_list_array(&local->settings.ignore_fstypes, ignored);
         if (named->n == 0 || strcmp(mounts[0], "auto") == 0)
                 options.mounts = NULL;
         n = disks_choose(&options, local->mounts);

@@ -821,3 +821,9 @@ void options_print_markdown(const Option *table, size_t n, FILE *f) {
                 fputs(" |\n", f);
         }
 }
+
+void option_list_array(const OptionList *list, const char *array[static OPTION_LIST_MAX + 1]) {
+        for (unsigned i = 0; i < list->n; i++)
+                array[i] = list->items[i];
+        array[list->n] = NULL;
+}

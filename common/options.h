@@ -81,6 +81,9 @@ int options_default(const Option *table, size_t n, void *settings);
 int options_read(const Option *table, size_t n, const char *source, const char *text, size_t n_text,
         bool unsafe, void *settings, const char **origins, OptionProblems *problems);
 
+/** option_list_array() - @list as an array that ends with NULL; its texts are lent */
+void option_list_array(const OptionList *list, const char *array[static OPTION_LIST_MAX + 1]);
+
 /** option_format() - the value of row @option in @settings as JSON text. Return: 0; -E2BIG; -ENOMEM. */
 int option_format(const Option *option, const void *settings, char *buffer, size_t n_buffer);
 
