@@ -324,7 +324,7 @@ int config_read(const char *path, Settings *settings, const char **origins, Opti
 
 /* --- the way to AWS ---------------------------------------------------------------------------------------------- */
 
-static const char *environment(const char *upper, const char *lower) {
+static const char *proxy_variable(const char *upper, const char *lower) {
         const char *value = getenv(upper);
 
         if (!value || value[0] == '\0')
@@ -337,8 +337,8 @@ bool config_http(const SettingsEcs *ecs, HttpOptions *ret) {
 
         *ret = (HttpOptions){
                 .ca_bundle = getenv("AWS_CA_BUNDLE"),
-                .https_proxy = environment("HTTPS_PROXY", "https_proxy"),
-                .no_proxy = environment("NO_PROXY", "no_proxy"),
+                .https_proxy = proxy_variable("HTTPS_PROXY", "https_proxy"),
+                .no_proxy = proxy_variable("NO_PROXY", "no_proxy"),
                 .user_agent = "ecs-health-agent/" ECS_HEALTH_AGENT_VERSION,
         };
         theirs = !ret->https_proxy && ecs->https_proxy[0] != '\0';
