@@ -22,6 +22,7 @@
 #include "agent/act/reporter.h"
 #include "agent/config.h"
 #include "agent/decide/core.h"
+#include "agent/decide/turn.h"
 #include "agent/edges.h"
 #include "agent/messages.h"
 #include "agent/observe/observer.h"
@@ -42,6 +43,12 @@
 /* What no incident waits for is asked at a random moment of the first so many seconds, and never by all hosts at once. */
 #define INTRODUCTION_SPREAD SPAN_SEC(30)
 #define WITNESS_PERIOD_MAX  SPAN_SEC(10)
+/* A peer that is down and whose own daemon lives is not patrol's affair. So one whose incident goes on, for a brake holds,
+ * says that it is at work, and says so anew while that lasts. What it takes back may wait: many are held together. */
+#define TELL_AFTER SPAN_MIN(5)
+#define TELL_AGAIN SPAN_MIN(30)
+/* How many we are is read so often; looks tell it as well. */
+#define COUNT_AGAIN SPAN_DAY(1)
 
 typedef struct Agent {
         sd_event *event;
@@ -60,6 +67,8 @@ typedef struct Agent {
         StatusServer *status;
         Timer *waking;
         Timer *introducing;
+        Timer *counting;
+        Timer *telling;
         Timer *pausing; /* a pause ends by itself */
         FileWatch *pause_watch;
 
@@ -73,18 +82,25 @@ typedef struct Agent {
         Target target;
         JournalEntry entry;
         int journal_disk_error;
-        bool restored; /* the journal has been given to the core, or there is none of ours */
-        bool introduced, described,
-                counted; /* our group is asked for; our attributes are set; the cluster is counted */
-        char described_as[96];
+        bool restored;              /* the journal has been given to the core, or there is none of ours */
+        bool introduced, described; /* our group is asked for; our attributes are set */
+        char described_as[512], counted_as[520];
         char boot_id[64];
         char last_call[768];
         bool metrics_failing, metrics_refused;
+        bool told, tell_armed; /* our peers know that an incident of ours is open; that is to change */
+        Wall told_at;
         unsigned left_out; /* series, as last said */
         Wall started;
 } Agent;
 
 static void agent_step(Agent *agent, const Event *event);
+static void follow_incident(Agent *agent, Now now);
+
+/* 0 <= result <= @most */
+static Span jitter(Span most) {
+        return (Span) (loop_random() % (uint64_t) (most + 1));
+}
 
 /* --- journal ----------------------------------------------------------------------------------------------------- */
 
@@ -154,12 +170,25 @@ static void journal_restore(Agent *agent, const char *instance_id) {
 /* --- carrying out ------------------------------------------------------------------------------------------------ */
 
 static bool changes_something(EffectType type) {
-        return type == EFFECT_DRAIN || type == EFFECT_DETACH || type == EFFECT_REPAIR;
+        return type == EFFECT_DRAIN || type == EFFECT_DETACH || type == EFFECT_REPAIR || type == EFFECT_END;
+}
+
+/* The peer that patrol is about: of our own cluster and group. */
+static Target peer_target(const Agent *agent) {
+        const PeerName *peer = &agent->core.patrol.peer;
+        Target target = agent->target;
+
+        target.zone[0] = '\0';
+        memcpy(target.arn, peer->arn, sizeof(target.arn));
+        memcpy(target.instance_id, peer->instance_id, sizeof(target.instance_id));
+        return target;
 }
 
 static void carry_out(Agent *agent, const Plan *plan, Now now) {
+        const Target peer = peer_target(agent);
         ActorContext context = {
                 .target = &agent->target,
+                .peer = &peer,
                 .policy = &agent->core.policy,
                 .record = &agent->core.record,
                 .bus = observer_bus(agent->observer),
@@ -173,7 +202,7 @@ static void carry_out(Agent *agent, const Plan *plan, Now now) {
 
                 if (effect->type == EFFECT_REPAIR)
                         observer_own_job(agent->observer);
-                if (effect->type == EFFECT_LOOK || effect->type == EFFECT_VERIFY)
+                if (!effect->peer && (effect->type == EFFECT_LOOK || effect->type == EFFECT_VERIFY))
                         observer_look_again(agent->observer);
                 /* A step that cannot be remembered could be taken twice. */
                 if (changes_something(effect->type) && !journalled)
@@ -237,6 +266,7 @@ static void agent_step(Agent *agent, const Event *event) {
         if (plan.verdict_changed || plan.stage_changed || plan.brakes_changed)
                 tell_systemd(agent);
         (void) timer_arm(agent->waking, plan.wake);
+        follow_incident(agent, now);
         trace_after(agent->trace, event, now, &plan, &agent->core, &agent->target);
 }
 
@@ -267,42 +297,96 @@ static void on_called(const char *action, const AwsAnswer *answer, void *userdat
 
 /* --- who we are -------------------------------------------------------------------------------------------------- */
 
+static void probe_rights(Agent *agent) {
+        (void) actor_do(agent->actor, &(Effect){ .type = EFFECT_PROBE },
+                &(ActorContext){ .target = &agent->target, .policy = &agent->core.policy });
+}
+
 /* Attributes at ECS are the fleet's shared ledger: what we would do, and why not. */
 static void describe(Agent *agent) {
         const char *action = action_to_string(agent->settings.policy.action);
-        const char *hold = agent->pause.paused ? "paused" : "";
+        char hold[64] = "", time[FORMAT_TIME_MAX];
         char as[sizeof(agent->described_as)];
 
         /* What we do is told once, not first by the defaults and then by what the stack says. */
         if (agent->target.arn[0] == '\0' || !agent->introduced || config_settling(agent->config))
                 return;
-        (void) snprintf(as, sizeof(as), "%s/%s", action, hold);
+        if (agent->pause.paused)
+                (void) snprintf(hold, sizeof(hold), "paused");
+        else if (agent->told)
+                (void) snprintf(hold, sizeof(hold), "held %s", format_rfc3339(time, agent->told_at));
+        (void) snprintf(as, sizeof(as), "%s/%s/%s", action, hold, agent->target.group);
         if (strcmp(as, agent->described_as) == 0)
                 return;
         memcpy(agent->described_as, as, sizeof(as));
         (void) actor_describe(agent->actor, &agent->target, action, hold);
         if (!agent->described)
-                (void) actor_do(agent->actor, &(Effect){ .type = EFFECT_PROBE },
-                        &(ActorContext){ .target = &agent->target });
+                probe_rights(agent);
         agent->described = true;
 }
 
-static void on_counted(uint64_t members, void *userdata) {
-        Agent *agent = userdata;
+/* Whether our peers are to know that we are at work ourselves, and whether what they know must change. */
+static void follow_incident(Agent *agent, Now now) {
+        bool open = core_incident_open(&agent->core);
+        Span many = (Span) agent->core.sizes.cluster, wait;
 
-        config_members(agent->config, members);
+        if (open == agent->told) {
+                if (agent->tell_armed && !open)
+                        timer_disarm(agent->telling);
+                agent->tell_armed = open && agent->tell_armed;
+                return;
+        }
+        if (agent->tell_armed)
+                return;
+        wait = open ? TELL_AFTER + jitter(span_max(SPAN_MIN(3), many * SPAN_MSEC(50)))
+                    : jitter(span_max(SPAN_SEC(10), many * SPAN_MSEC(100)));
+        agent->tell_armed = true;
+        (void) timer_arm(agent->telling, mono_add(now.mono, wait));
 }
 
-/* How large the cluster is sets the pace of what every host asks now and then, which is about the stack only. */
-static void count_members(Agent *agent) {
-        StackView stack;
+static void on_telling(Timer *timer, Now now, void *userdata) {
+        Agent *agent = userdata;
 
-        config_stack(agent->config, &stack);
-        if (stack.stack[0] == '\0' || agent->counted || !agent->introduced ||
-                agent->target.cluster[0] == '\0')
+        (void) timer;
+        agent->told = core_incident_open(&agent->core);
+        agent->told_at = aws_wall(agent->aws, now.wall);
+        agent->tell_armed = agent->told;
+        if (agent->told)
+                (void) timer_arm(agent->telling, mono_add(now.mono, TELL_AGAIN + jitter(TELL_AGAIN / 4)));
+        describe(agent);
+}
+
+static void on_counted(const Sizes *sizes, void *userdata) {
+        Agent *agent = userdata;
+        Event event = { .type = EVENT_SIZES, .sizes = *sizes };
+
+        event.sizes.self = turn_id(agent->target.instance_id);
+        config_members(agent->config, sizes->cluster);
+        agent_step(agent, &event);
+}
+
+/* How many there are of us sets the pace of patrol, and of what else every host asks now and then. */
+static void count_members(Agent *agent) {
+        Span again = COUNT_AGAIN + jitter(COUNT_AGAIN / 4);
+        char as[sizeof(agent->counted_as)];
+
+        if (!agent->introduced || agent->target.cluster[0] == '\0')
                 return;
-        agent->counted = true;
-        (void) actor_count_members(agent->actor, &agent->target, on_counted);
+        (void) snprintf(as, sizeof(as), "%s/%s", agent->target.cluster, agent->target.group);
+        if (strcmp(as, agent->counted_as) == 0)
+                return;
+        memcpy(agent->counted_as, as, sizeof(as));
+        (void) actor_count(agent->actor, &agent->target, on_counted);
+        (void) timer_arm(agent->counting, mono_add(loop_now(agent->event).mono, again));
+}
+
+static void on_counting(Timer *timer, Now now, void *userdata) {
+        Agent *agent = userdata;
+
+        (void) timer;
+        (void) now;
+        agent->counted_as[0] = '\0';
+        count_members(agent);
 }
 
 static void on_group(const char *group, Lifecycle lifecycle, void *userdata) {
@@ -317,9 +401,9 @@ static void on_group(const char *group, Lifecycle lifecycle, void *userdata) {
         (void) reporter_target(agent->reporter, &agent->target);
         /* Described before the group was known, the right to detach has not been asked for. */
         if (news && agent->described)
-                (void) actor_do(agent->actor, &(Effect){ .type = EFFECT_PROBE },
-                        &(ActorContext){ .target = &agent->target });
+                probe_rights(agent);
         describe(agent);
+        count_members(agent);
 }
 
 static void on_introducing(Timer *timer, Now now, void *userdata) {
@@ -328,7 +412,6 @@ static void on_introducing(Timer *timer, Now now, void *userdata) {
         (void) timer;
         (void) now;
         agent->introduced = true;
-        count_members(agent);
         (void) actor_find_group(agent->actor, &agent->target, on_group);
 }
 
@@ -336,8 +419,7 @@ static void on_introducing(Timer *timer, Now now, void *userdata) {
 static void introduce(Agent *agent) {
         Span spread = span_min(INTRODUCTION_SPREAD, agent->settings.period / 2);
 
-        (void) timer_arm(agent->introducing,
-                mono_add(loop_now(agent->event).mono, (Span) (loop_random() % (uint64_t) (spread + 1))));
+        (void) timer_arm(agent->introducing, mono_add(loop_now(agent->event).mono, jitter(spread)));
 }
 
 static void on_identity(void *userdata) {
@@ -618,7 +700,10 @@ static int on_settings(void *userdata) {
         const Settings *new = config_settings(agent->config);
         bool watch = watches_otherwise(&agent->settings, new),
              publish = publishes_otherwise(&agent->settings, new),
-             changed = !settings_equal(&agent->settings, new);
+             changed = !settings_equal(&agent->settings, new),
+             needs_otherwise =
+                     agent->described && (agent->settings.policy.action != new->policy.action ||
+                                                 agent->settings.policy.orphan != new->policy.orphan);
         int r = 0;
 
         agent->settings = *new;
@@ -630,7 +715,8 @@ static int on_settings(void *userdata) {
                 return r;
         agent_step(agent, &(Event){ .type = EVENT_POLICY, .policy = new->policy });
         describe(agent);
-        count_members(agent);
+        if (needs_otherwise)
+                probe_rights(agent);
         if (changed)
                 log_event(LOG_NOTICE, MESSAGE_SETTINGS_APPLIED, NULL,
                         "New settings are in force, action: %s.", action_to_string(new->policy.action));
@@ -661,6 +747,15 @@ static void pause_reload(void *userdata) {
                         agent->pause.reason[0] != '\0' ? agent->pause.reason : "no reason given");
         agent_step(agent, &event);
         describe(agent);
+}
+
+/* The file has changed, which no clock does: if there is none now, somebody has resumed this host. */
+static void on_pause_file(void *userdata) {
+        Agent *agent = userdata;
+
+        pause_reload(agent);
+        if (!agent->pause.paused)
+                agent_step(agent, &(Event){ .type = EVENT_RESUMED });
 }
 
 static void on_pausing(Timer *timer, Now now, void *userdata) {
@@ -868,6 +963,12 @@ static int make_parts(Agent *agent) {
                 &agent->introducing, agent->event, "agent-introduce", SPAN_SEC(1), on_introducing, agent);
         if (r < 0)
                 return r;
+        r = timer_new(&agent->telling, agent->event, "agent-tell", SPAN_SEC(1), on_telling, agent);
+        if (r < 0)
+                return r;
+        r = timer_new(&agent->counting, agent->event, "agent-count", SPAN_MIN(1), on_counting, agent);
+        if (r < 0)
+                return r;
         r = timer_new(&agent->pausing, agent->event, "agent-pause", SPAN_SEC(1), on_pausing, agent);
         if (r < 0)
                 return r;
@@ -882,7 +983,7 @@ static int make_doors(Agent *agent) {
 
         if (r < 0) /* a convenience for people; the job does not depend on it */
                 log_warning("Status cannot be served at %s: %s.", agent->status_path, strerror(-r));
-        return file_watch_new(&agent->pause_watch, agent->event, agent->pause_path, pause_reload, agent);
+        return file_watch_new(&agent->pause_watch, agent->event, agent->pause_path, on_pause_file, agent);
 }
 
 static Agent *agent_free(Agent *agent) {
@@ -892,6 +993,8 @@ static Agent *agent_free(Agent *agent) {
         status_server_free(agent->status);
         timer_free(agent->waking);
         timer_free(agent->introducing);
+        timer_free(agent->counting);
+        timer_free(agent->telling);
         timer_free(agent->pausing);
         observer_free(agent->observer);
         reporter_free(agent->reporter);

@@ -41,7 +41,7 @@ static const Command commands[] = {
                 command_check_config },
         { "pause", "[--for 2h] [--reason TEXT]", "keep it from acting on this host, for maintenance",
                 command_pause },
-        { "resume", "", "end a pause", command_resume },
+        { "resume", "", "end a pause, and release the brake \"loop\"", command_resume },
         { "doctor", "[--json]", "try everything that a bad day would need, harmlessly", command_doctor },
         { "explain", "[ID] [--json]", "what happened in an incident, and why", command_explain },
         { "replay", "FILE [--config FILE] [--json]", "run an incident's trace through the decisions again",
@@ -484,11 +484,14 @@ static int help_run(void) {
 
 static int help_pause(void) {
         command_print_usage("pause", stdout);
-        fputs("Keeps the daemon from repairing, draining and detaching on this host, for maintenance. It "
-              "goes on watching and\n"
-              "publishing, shows the pause everywhere, and tells its peers. A pause survives restarts and "
-              "reboots; it may be\n"
-              "set whether or not the daemon runs. A new pause replaces the one before it.\n\n"
+        fputs("Keeps the daemon from repairing, draining and removing this host, for maintenance, and from "
+              "ending it when it\n"
+              "was removed already. It goes on watching and publishing, shows the pause everywhere, and "
+              "tells its peers, which\n"
+              "then leave it alone, too. A pause survives restarts and reboots; it may be set whether or "
+              "not "
+              "the daemon runs.\n"
+              "A new pause replaces the one before it.\n\n"
               "Options:\n"
               "  --for TIME     how long: \"30m\", \"2h\", \"1d\"; without it until " PROGRAM " resume\n"
               "  --reason TEXT  why, for those who wonder\n\n"
@@ -504,6 +507,12 @@ static int help_resume(void) {
         command_print_usage("resume", stdout);
         fputs("Ends a pause. What has gone wrong meanwhile still takes its whole course: grace, "
               "confirmation, brakes.\n\n"
+              "Paused or not, it also releases the brake \"loop\" on this host, which holds because "
+              "replacing "
+              "instances was\n"
+              "not helping, and waits for somebody who has found out why. For all hosts of a group or "
+              "cluster, tag it\n"
+              "instead: " PROGRAM " = resume\n\n"
               "Example:\n"
               "  sudo " PROGRAM " resume\n",
                 stdout);
@@ -533,16 +542,15 @@ static void user_name(char *buffer, size_t n_buffer) {
                 (void) snprintf(buffer, n_buffer, "uid %u", (unsigned) getuid());
 }
 
-static void say_if_no_daemon(void) {
+static bool daemon_is_absent(void) {
         _cleanup_(freep) char *path = NULL, *text = NULL;
         size_t n = 0;
         int r;
 
         if (file_root(STATUS_SOCKET, &path) < 0)
-                return;
+                return false;
         r = status_fetch(path, &text, &n);
-        if (r == -ENOENT || r == -ENOTDIR || r == -ECONNREFUSED)
-                printf("The daemon does not run now; it finds this when it starts.\n");
+        return r == -ENOENT || r == -ENOTDIR || r == -ECONNREFUSED;
 }
 
 static int pause_now(Span length, const char *reason) {
@@ -570,11 +578,12 @@ static int pause_now(Span length, const char *reason) {
                         format_span(span, length));
         else
                 printf("Paused until resumed: ");
-        printf("nothing is repaired, drained or detached on this host.\n"
+        printf("nothing is repaired, drained or removed on this host.\n"
                "It goes on watching and publishing. End it with: " PROGRAM " resume\n");
         if (before.paused)
                 printf("This replaces the pause %s%s.\n", *before.by ? "by " : "before it", before.by);
-        say_if_no_daemon();
+        if (daemon_is_absent())
+                printf("The daemon does not run now; it finds this when it starts.\n");
         return EXIT_FINE;
 }
 
@@ -605,11 +614,29 @@ int command_pause(int argc, char **argv) {
         return pause_now(length, reason);
 }
 
+static void say_resumed(const Pause *before, Wall now) {
+        char span[FORMAT_SPAN_MAX];
+
+        if (!before->paused) {
+                if (daemon_is_absent())
+                        printf("Nothing to resume: this host was not paused, and the daemon does not "
+                               "run.\n");
+                else
+                        printf("This host was not paused. Released: the brake \"loop\", which holds when "
+                               "replacing does not help. All other brakes stay.\n");
+                return;
+        }
+        printf("Resumed");
+        if (wall_is_set(before->since))
+                printf(" after %s", format_span(span, span_max(wall_since(now, before->since), 0) /
+                                                              SPAN_SEC(1) * SPAN_SEC(1)));
+        printf(": the daemon acts on this host again if it must. The brake \"loop\" is released as well.\n");
+}
+
 int command_resume(int argc, char **argv) {
         static const struct option options[] = { { "help", no_argument, NULL, 'h' }, {} };
         _cleanup_(freep) char *path = NULL;
         const Wall now = clock_read().wall;
-        char span[FORMAT_SPAN_MAX];
         Pause before = {};
         int c, r;
 
@@ -628,15 +655,7 @@ int command_resume(int argc, char **argv) {
         r = pause_clear(path);
         if (r < 0)
                 return pause_failed("remove", path, r);
-        if (!before.paused) {
-                printf("Nothing to resume: this host was not paused.\n");
-                return EXIT_FINE;
-        }
-        printf("Resumed");
-        if (wall_is_set(before.since))
-                printf(" after %s", format_span(span, span_max(wall_since(now, before.since), 0) /
-                                                              SPAN_SEC(1) * SPAN_SEC(1)));
-        printf(": the daemon acts on this host again if it must.\n");
+        say_resumed(&before, now);
         return EXIT_FINE;
 }
 

@@ -23,7 +23,8 @@
 #define CLOUD_OPTIONS_FIX    "aws ec2 modify-instance-metadata-options --instance-id"
 #define CLOUD_IN_ENVIRONMENT " in " DOCTOR_ENVIRONMENT_FILE
 
-static const AwsService cloud_services[] = { AWS_ECS, AWS_AUTO_SCALING, AWS_CLOUDWATCH };
+/* The last one is needed for the orphan's end only. */
+static const AwsService cloud_services[] = { AWS_ECS, AWS_AUTO_SCALING, AWS_CLOUDWATCH, AWS_EC2 };
 
 typedef enum CloudItem {
         ITEM_INSTANCE,
@@ -75,6 +76,22 @@ Alarms **cloud_alarms(Doctor *doctor) {
 
 bool cloud_serves(const Doctor *doctor, AwsService service) {
         return doctor->cloud->serves[service];
+}
+
+/* Those in force; where they are refused, the usual ones. */
+static const Policy *cloud_policy(const Doctor *doctor) {
+        static const Policy usual = {
+                .action = ACTION_DETACH, .orphan = ORPHAN_STOP, .orphan_deregister = true
+        };
+
+        return doctor->results[CHECK_SETTINGS].state == CHECK_OK ? &doctor->settings.policy : &usual;
+}
+
+static bool is_used(const Doctor *doctor, AwsService service) {
+        const Policy *policy = cloud_policy(doctor);
+
+        return service != AWS_EC2 || right_used(RIGHT_EC2_STOP, policy) ||
+               right_used(RIGHT_EC2_TERMINATE, policy);
 }
 
 static const char *metadata_url(void) {
@@ -438,7 +455,9 @@ static void endpoints_settle(Doctor *doctor) {
                                 endpoint_reason(cloud->endpoint_errors[i], cloud->endpoint_words[i]));
         }
         if (first < 0) {
-                check_ok(doctor, CHECK_ENDPOINTS, "ECS, Auto Scaling and CloudWatch answer");
+                check_ok(doctor, CHECK_ENDPOINTS, "%s answer",
+                        is_used(doctor, AWS_EC2) ? "ECS, Auto Scaling, CloudWatch and EC2"
+                                                 : "ECS, Auto Scaling and CloudWatch");
                 return;
         }
         check_problem(doctor, CHECK_ENDPOINTS, "%s", found);
@@ -506,9 +525,12 @@ void cloud_endpoints(Doctor *doctor, CheckId id) {
                 check_skip_for(doctor, id, CHECK_PROXY);
                 return;
         }
-        doctor->cloud->n_endpoints = ELEMENTSOF(cloud_services);
+        doctor->cloud->n_endpoints = 0;
         for (unsigned i = 0; i < ELEMENTSOF(cloud_services); i++)
-                endpoint_ask(doctor, i, set ? set : doctor->cloud->region);
+                doctor->cloud->n_endpoints += is_used(doctor, cloud_services[i]);
+        for (unsigned i = 0; i < ELEMENTSOF(cloud_services); i++)
+                if (is_used(doctor, cloud_services[i]))
+                        endpoint_ask(doctor, i, set ? set : doctor->cloud->region);
 }
 
 void cloud_clock(Doctor *doctor, CheckId id) {
@@ -558,6 +580,31 @@ static const char *role_name(const Doctor *doctor, char buffer[static 65]) {
                                                                                                   : "ROLE";
 }
 
+/* What the want of it costs. */
+static const char *right_cost(Right right) {
+        switch (right) {
+        case RIGHT_ECS_DESCRIBE_CONTAINER_INSTANCES:
+        case RIGHT_ECS_LIST_CONTAINER_INSTANCES:
+        case RIGHT_ECS_DESCRIBE_CLUSTERS:
+        case RIGHT_ASG_DESCRIBE_INSTANCES:
+        case RIGHT_ASG_DESCRIBE_GROUPS:
+        case RIGHT_ASG_DESCRIBE_ACTIVITIES:
+        case RIGHT_ASG_DESCRIBE_REFRESHES: return "it only observes";
+        case RIGHT_ECS_UPDATE_STATE:
+        case RIGHT_ECS_PUT_ATTRIBUTES:
+        case RIGHT_ASG_DETACH:
+        case RIGHT_ASG_SET_HEALTH:
+        case RIGHT_ASG_ENTER_STANDBY: return "nothing is drained or removed, by its patrol neither";
+        case RIGHT_ECS_DELETE_ATTRIBUTES: return "it acts as usual, and empties attributes instead";
+        case RIGHT_ECS_DEREGISTER:
+                return "it acts as usual; the orphan stays in the cluster, and is reported";
+        case RIGHT_EC2_STOP:
+        case RIGHT_EC2_TERMINATE: return "it acts as usual; the orphan runs on, billed, and is reported";
+        case RIGHT_CLOUDWATCH_PUT: return "it acts as usual, and publishes nothing";
+        }
+        return "";
+}
+
 static void right_settle(Doctor *doctor, CheckId id, const AwsAnswer *answer) {
         char role[65];
 
@@ -573,7 +620,9 @@ static void right_settle(Doctor *doctor, CheckId id, const AwsAnswer *answer) {
         switch (right_granted(answer->outcome)) {
         case GRANTED_YES: check_ok(doctor, id, "granted"); break;
         case GRANTED_NO:
-                check_problem(doctor, id, "denied: %s", *answer->message ? answer->message : answer->code);
+                check_problem(doctor, id, "denied: %.400s. Without it %s",
+                        *answer->message ? answer->message : answer->code,
+                        right_cost((Right) (id - CHECK_RIGHTS)));
                 check_fix(doctor, id,
                         "ecs-health-agent iam-policy > policy.json && aws iam put-role-policy "
                         "--role-name %s --policy-name ecs-health-agent --policy-document "
@@ -618,14 +667,14 @@ static void cloud_on_right(const AwsAnswer *answer, void *userdata) {
 
 /* What nobody would use is not missed. Return: whether it was skipped. */
 static bool right_skip_idle(Doctor *doctor, CheckId id, Right right) {
-        const Policy *policy = &doctor->settings.policy;
+        const Policy *policy = cloud_policy(doctor);
 
-        if (right != RIGHT_ECS_UPDATE_STATE && right != RIGHT_ASG_DETACH)
+        if (right_used(right, policy))
                 return false;
-        if (doctor->results[CHECK_SETTINGS].state != CHECK_OK ||
-                (policy->action != ACTION_OBSERVE && !policy->external))
-                return false;
-        check_skip(doctor, id, "not needed: nothing is acted on with these settings");
+        check_skip(doctor, id,
+                policy->action == ACTION_OBSERVE || policy->external
+                        ? "not needed: nothing is acted on with these settings"
+                        : "not needed: these settings never make that call");
         return true;
 }
 

@@ -14,6 +14,7 @@
 #include "agent/commands.h"
 #include "agent/config.h"
 #include "agent/doctor.h"
+#include "agent/edges.h"
 #include "agent/pause.h"
 #include "agent/play.h"
 #include "agent/settings.h"
@@ -248,8 +249,9 @@ static void on_looked(const Look *look, const AwsAnswer *answer, void *userdata)
 static void begin_look(void *userdata) {
         Drill *drill = userdata;
 
-        if (looker_start(drill->looker, &drill->target, &drill->settings.policy, false, on_looked, drill) <
-                0)
+        const LookOrder order = { .target = &drill->target, .policy = &drill->settings.policy };
+
+        if (looker_start(drill->looker, &order, on_looked, drill) < 0)
                 (void) sd_event_exit(drill->event, 0);
 }
 
@@ -335,8 +337,12 @@ static bool drill_answer(const Effect *effect, Now now, Event *ret, Span *ret_de
                 return true;
         case EFFECT_VERIFY:
                 ret->type = EVENT_VERIFIED;
-                ret->verified = (Verification){ .lifecycle = LIFECYCLE_DETACHED };
+                ret->verified = (Verification){ .lifecycle = drill->settings.policy.action == ACTION_STANDBY
+                                                                     ? LIFECYCLE_STANDBY
+                                                                     : LIFECYCLE_DETACHED };
                 return true;
+        case EFFECT_END: ret->type = EVENT_ENDED; return true;
+        case EFFECT_SWEEP: ret->type = EVENT_SWEPT; return true;
         case EFFECT_REPAIR: ret->type = EVENT_REPAIRED; return true;
         case EFFECT_DRAIN: ret->type = EVENT_DRAINED; return true;
         case EFFECT_UNDRAIN: ret->type = EVENT_UNDRAINED; return true;
@@ -422,13 +428,17 @@ static void warm_up(Drill *drill) {
                         core_step(&drill->before, &events[i], now, &plan);
 }
 
+static bool would_act(const Drill *drill) {
+        return drill->play.core.stage == STAGE_REMOVED || drill->play.core.stage == STAGE_ENDING;
+}
+
 static bool is_over(Drill *drill) {
         const Core *core = &drill->play.core;
         Mono now = drill->play.now.mono;
 
         if (core->stage == STAGE_HELD && !mono_is_set(drill->held))
                 drill->held = now;
-        return core->stage == STAGE_REMOVED || mono_since(now, drill->lost) > DRILL_MAX ||
+        return would_act(drill) || mono_since(now, drill->lost) > DRILL_MAX ||
                (core->stage == STAGE_HELD && mono_since(now, drill->held) > HOLD_SHOWN);
 }
 
@@ -464,29 +474,40 @@ static void play_lost(Drill *drill) {
 typedef struct CallRow {
         EffectType effect;
         const char *action, *what;
+        Action action_is; /* DETACH: the setting by which it is this call */
 } CallRow;
 
 static const CallRow changes[] = {
         { EFFECT_REPAIR, "D-Bus RestartUnit", "the agent's service on this host" },
         { EFFECT_DRAIN, "ecs:PutAttributes", "ecs-health-agent.incident, on this container instance" },
         { EFFECT_DRAIN, "ecs:UpdateContainerInstancesState", "this container instance to DRAINING" },
-        { EFFECT_DETACH, "autoscaling:DetachInstances", "this instance, desired capacity unchanged" },
+        { EFFECT_DETACH, "autoscaling:DetachInstances", "this instance, desired capacity unchanged",
+                ACTION_DETACH },
+        { EFFECT_DETACH, "autoscaling:SetInstanceHealth", "this instance to Unhealthy", ACTION_UNHEALTHY },
+        { EFFECT_DETACH, "autoscaling:EnterStandby", "this instance, desired capacity unchanged",
+                ACTION_STANDBY },
         { EFFECT_UNDRAIN, "ecs:UpdateContainerInstancesState", "this container instance back to ACTIVE" },
 };
 
-static bool would_act(const Drill *drill) {
-        return drill->play.core.stage == STAGE_REMOVED;
+static bool is_changed(const Drill *drill, const CallRow *row) {
+        return drill->asked[row->effect] > 0 &&
+               (row->effect != EFFECT_DETACH || row->action_is == drill->settings.policy.action);
 }
 
 static void ending_text(const Drill *drill, char *buffer, size_t n) {
+        static const char *const outcomes[ACTION_N] = {
+                [ACTION_OBSERVE] = "out of its group",
+                [ACTION_DETACH] = "out of its group",
+                [ACTION_UNHEALTHY] = "declared unhealthy, for its group to replace,",
+                [ACTION_STANDBY] = "on standby",
+        };
         const Core *core = &drill->play.core;
         char span[FORMAT_SPAN_MAX];
         Span took = mono_since(drill->play.now.mono, drill->lost) / SPAN_SEC(1) * SPAN_SEC(1);
 
         if (would_act(drill))
-                (void) snprintf(buffer, n,
-                        "This instance would be out of its group %s after the connection was lost.",
-                        format_span(span, took));
+                (void) snprintf(buffer, n, "This instance would be %s %s after the connection was lost.",
+                        outcomes[core->policy.action], format_span(span, took));
         else if (core->stage == STAGE_HELD)
                 (void) snprintf(buffer, n, "This instance would stay: brakes hold.");
         else
@@ -522,12 +543,14 @@ static void drill_print(const Drill *drill) {
         story_print(&drill->play.story, width, stdout);
         ending_text(drill, text, sizeof(text));
         printf("\n%s\n", text);
+        if (would_act(drill))
+                printf("Then: %s\n", edges_orphan(core, drill->play.now, text, sizeof(text)));
         for (unsigned i = 0; i < BRAKE_N; i++)
                 if ((core->brakes & 1u << i) != 0)
                         printf("  brake %-12s %s\n", brake_table[i].name, brake_table[i].doc);
         printf("\nWhat would be changed:\n");
         for (size_t i = 0; i < ELEMENTSOF(changes); i++)
-                if (drill->asked[changes[i].effect] > 0) {
+                if (is_changed(drill, &changes[i])) {
                         printf("  %-34s %s\n", changes[i].action, changes[i].what);
                         any = true;
                 }
@@ -546,6 +569,8 @@ static int drill_json(const Drill *drill) {
         json_begin_object(&w, NULL);
         json_bool(&w, "would_act", would_act(drill));
         json_string(&w, "ending", text);
+        json_string(&w, "afterwards",
+                would_act(drill) ? edges_orphan(core, drill->play.now, text, sizeof(text)) : NULL);
         json_string(&w, "stage", stage_to_string(core->stage));
         json_string(&w, "instance", drill->target.instance_id);
         json_string(&w, "group", drill->target.group);
@@ -566,7 +591,7 @@ static int drill_json(const Drill *drill) {
         json_end_array(&w);
         json_begin_array(&w, "changes");
         for (size_t i = 0; i < ELEMENTSOF(changes); i++)
-                if (drill->asked[changes[i].effect] > 0)
+                if (is_changed(drill, &changes[i]))
                         json_string(&w, NULL, changes[i].action);
         json_end_array(&w);
         json_begin_array(&w, "assumed");

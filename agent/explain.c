@@ -194,11 +194,11 @@ static void print_evidence(const Story *story, unsigned width) {
 }
 
 static void done_text(const Story *story, char *buffer, size_t n) {
-        (void) snprintf(buffer, n, "%u look%s at the peers%s%s%s%s%s.", story->looks,
+        (void) snprintf(buffer, n, "%u look%s at the peers%s%s%s%s%s%s%s.", story->looks,
                 story->looks == 1 ? "" : "s", story->held ? ", held by brakes" : "",
                 story->repaired ? ", a restart of the agent's service" : "",
                 story->drained ? ", a drain" : "", story->undone ? ", its undoing" : "",
-                story->detached ? ", a detach" : "");
+                story->detached ? ", " : "", story_removal(story), story->ended ? ", its end" : "");
 }
 
 static void print_incident(const Incident *incident, const JournalEntry *journal) {
@@ -250,6 +250,8 @@ static void put_summary(JsonWriter *w, const Incident *incident, const JournalEn
         json_bool(w, "drained", story->drained);
         json_bool(w, "undone", story->undone);
         json_bool(w, "detached", story->detached);
+        json_string(w, "action", story->detached ? action_to_string((Action) story->action) : NULL);
+        json_bool(w, "orphan_ended", story->ended);
         json_i64(w, "broken_lines", incident->broken);
 }
 

@@ -3,9 +3,10 @@
 /*
  * The table of permissions and the command that prints it as a policy.
  *
- * IAM cannot limit a call to the instance that makes it: no condition key ties DetachInstances to the caller's own
- * instance, nor a container instance to the EC2 instance behind it. So what is not a read is limited to one group and
- * one cluster.
+ * IAM cannot limit what is done to a group or a cluster to the instance that calls: no condition key ties DetachInstances
+ * to the caller's own instance, nor a container instance to the EC2 instance behind it; and patrol acts for others. So
+ * these are limited to one group and one cluster. EC2's own calls can be: the id of a role's session on an instance,
+ * aws:userid, ends in the instance's id.
  */
 
 #include "agent/iam-policy.h"
@@ -18,33 +19,40 @@
 #define POLICY_TEXT_MAX ((size_t) 64 * 1024)
 #define RESOURCE_MAX    4096 /* bytes of an ARN pattern */
 #define ACCOUNT_DIGITS  12
+#define IAM_OF_GROUP    (1u << IAM_DETACH | 1u << IAM_UNHEALTHY | 1u << IAM_STANDBY)
 
 /* clang-format off */
 const IamRow iam_table[] = {
-        { "cloudwatch:PutMetricData",                "PublishMetrics",          IAM_OBSERVE, IAM_NAMESPACE },
+        { "cloudwatch:PutMetricData",                    "PublishMetrics",         IAM_OBSERVE,     IAM_NAMESPACE },
 
-        { "autoscaling:DescribeAutoScalingInstances", "SeeGroups",              IAM_OBSERVE, IAM_ANY },
-        { "autoscaling:DescribeAutoScalingGroups",   "SeeGroups",               IAM_OBSERVE, IAM_ANY },
-        { "autoscaling:DescribeScalingActivities",   "SeeGroups",               IAM_OBSERVE, IAM_ANY },
-        { "autoscaling:DescribeInstanceRefreshes",   "SeeGroups",               IAM_OBSERVE, IAM_ANY },
+        { "autoscaling:DescribeAutoScalingInstances",    "SeeGroups",              IAM_OBSERVE,     IAM_ANY },
+        { "autoscaling:DescribeAutoScalingGroups",       "SeeGroups",              IAM_OBSERVE,     IAM_ANY },
+        { "autoscaling:DescribeScalingActivities",       "SeeGroups",              IAM_OBSERVE,     IAM_ANY },
+        { "autoscaling:DescribeInstanceRefreshes",       "SeeGroups",              IAM_OBSERVE,     IAM_ANY },
 
-        { "ecs:DescribeClusters",                    "SeeCluster",              IAM_OBSERVE, IAM_CLUSTER },
-        { "ecs:ListContainerInstances",              "SeeCluster",              IAM_OBSERVE, IAM_CLUSTER },
+        { "ecs:DescribeClusters",                        "SeeCluster",             IAM_OBSERVE,     IAM_CLUSTER },
+        { "ecs:ListContainerInstances",                  "SeeCluster",             IAM_OBSERVE,     IAM_CLUSTER },
 
         /* The attributes are how it tells its peers what it means to do; observing ones tell it too. */
-        { "ecs:DescribeContainerInstances",          "SeeAndMarkInstances",     IAM_OBSERVE, IAM_CONTAINER_INSTANCES },
-        { "ecs:PutAttributes",                       "SeeAndMarkInstances",     IAM_OBSERVE, IAM_CONTAINER_INSTANCES },
-        { "ecs:DeleteAttributes",                    "SeeAndMarkInstances",     IAM_OBSERVE, IAM_CONTAINER_INSTANCES },
+        { "ecs:DescribeContainerInstances",              "SeeAndMarkInstances",    IAM_OBSERVE,     IAM_CONTAINER_INSTANCES },
+        { "ecs:PutAttributes",                           "SeeAndMarkInstances",    IAM_OBSERVE,     IAM_CONTAINER_INSTANCES },
+        { "ecs:DeleteAttributes",                        "SeeAndMarkInstances",    IAM_OBSERVE,     IAM_CONTAINER_INSTANCES },
 
-        { "ecs:UpdateContainerInstancesState",       "DrainInstances",          IAM_ACT,     IAM_CONTAINER_INSTANCES },
-        { "autoscaling:DetachInstances",             "DetachInstances",         IAM_ACT,     IAM_GROUP },
+        { "ecs:UpdateContainerInstancesState",           "DrainInstances",         IAM_DRAIN,       IAM_CONTAINER_INSTANCES },
+        { "autoscaling:DetachInstances",                 "DetachInstances",        IAM_DETACH,      IAM_GROUP },
+        { "autoscaling:SetInstanceHealth",               "DeclareUnhealthy",       IAM_UNHEALTHY,   IAM_GROUP },
+        { "autoscaling:EnterStandby",                    "GoOnStandby",            IAM_STANDBY,     IAM_GROUP },
 
-        { "ec2:DescribeTags",                        "FindStackByTags",         IAM_STACK,   IAM_ANY },
-        { "cloudformation:DescribeStackResource",    "ReadStackMetadata",       IAM_STACK,   IAM_CLOUDFORMATION },
+        { "ecs:DeregisterContainerInstance",             "OrphanLeavesCluster",    IAM_DEREGISTER,  IAM_CLUSTER },
+        { "ec2:StopInstances",                           "OrphanStopsItself",      IAM_STOP,        IAM_OWN_INSTANCE },
+        { "ec2:TerminateInstances",                      "OrphanTerminatesItself", IAM_TERMINATE,   IAM_OWN_INSTANCE },
+
+        { "ec2:DescribeTags",                            "FindStackByTags",        IAM_STACK,       IAM_ANY },
+        { "cloudformation:DescribeStackResource",        "ReadStackMetadata",      IAM_STACK,       IAM_CLOUDFORMATION },
 
         /* DescribeAlarms could be limited to the account's alarms, which are all that it lists anyway. */
-        { "cloudwatch:DescribeAlarms",               "DoctorChecksAlarms",      IAM_DOCTOR,  IAM_ANY },
-        { "cloudwatch:ListMetrics",                  "DoctorChecksAlarms",      IAM_DOCTOR,  IAM_ANY },
+        { "cloudwatch:DescribeAlarms",                   "DoctorChecksAlarms",     IAM_DOCTOR,      IAM_ANY },
+        { "cloudwatch:ListMetrics",                      "DoctorChecksAlarms",     IAM_DOCTOR,      IAM_ANY },
 };
 /* clang-format on */
 const size_t iam_table_n = ELEMENTSOF(iam_table);
@@ -172,6 +180,7 @@ static void resource_write(const IamPlace *place, IamScope scope, JsonWriter *w)
                 arn_write(place, "autoscaling", "autoScalingGroup:*:autoScalingGroupName/", place->group, "",
                         arn);
                 break;
+        case IAM_OWN_INSTANCE: arn_write(place, "ec2", "instance/", "*", "", arn); break;
         case IAM_CLOUDFORMATION:
                 arn_write(place, "cloudformation", "stack/", place->stack, *place->stack ? "/*" : "", arn);
                 break;
@@ -192,6 +201,8 @@ static void condition_write(const IamPlace *place, IamScope scope, JsonWriter *w
 
         if (scope == IAM_NAMESPACE) {
                 condition_put(w, "StringEquals", "cloudwatch:namespace", place->name_space);
+        } else if (scope == IAM_OWN_INSTANCE) {
+                condition_put(w, "StringLike", "aws:userid", "*:${ec2:InstanceID}");
         } else if (scope == IAM_CONTAINER_INSTANCES && *place->cluster &&
                    !is_any(place->cluster, strlen(place->cluster))) {
                 arn_write(place, "ecs", "cluster/", place->cluster, "", arn);
@@ -222,6 +233,24 @@ static size_t statement_write(const IamPlace *place, const IamRow *row, size_t n
         return n;
 }
 
+unsigned iam_needs(const Policy *policy) {
+        unsigned needs = 1u << IAM_OBSERVE;
+        bool detach = policy->action == ACTION_DETACH, unhealthy = policy->action == ACTION_UNHEALTHY;
+
+        if (policy->action == ACTION_OBSERVE)
+                return needs;
+        needs |= 1u << IAM_DRAIN;
+        needs |= 1u << (detach ? IAM_DETACH : unhealthy ? IAM_UNHEALTHY : IAM_STANDBY);
+        if ((detach || unhealthy) && policy->orphan_deregister)
+                needs |= 1u << IAM_DEREGISTER;
+        if (detach && policy->orphan == ORPHAN_STOP)
+                needs |= 1u << IAM_STOP;
+        /* One that cannot be stopped is terminated. */
+        if (detach && policy->orphan != ORPHAN_KEEP)
+                needs |= 1u << IAM_TERMINATE;
+        return needs;
+}
+
 void iam_policy_write(const IamPlace *place, unsigned needs, JsonWriter *writer) {
         json_begin_object(writer, NULL);
         json_string(writer, "Version", "2012-10-17"); /* of the policy language */
@@ -242,14 +271,15 @@ static int help_iam_policy(void) {
         fputs("Prints the policy that the instance's role needs for the settings of this host, and not "
               "more: to "
               "observe, and,\n"
-              "unless \"action\" is \"observe\", to drain and detach. It comes beside what the ECS agent "
-              "needs itself. "
-              "Where the\n"
-              "daemon runs, cluster, group, region and account are its own; what is neither known nor given "
-              "is left "
-              "open (\"*\").\n\n"
+              "unless \"action\" is \"observe\", to drain, to do what it says, and to end the orphan as "
+              "\"orphan\" says. It\n"
+              "comes beside what the ECS agent needs itself. Where the daemon runs, cluster, group, region "
+              "and account are its\n"
+              "own; what is neither known nor given is left open (\"*\").\n\n"
               "Options:\n"
-              "  --act             include what draining and detaching need, whatever the settings say\n"
+              "  --act             include what acting needs even if \"action\" is \"observe\": as if it "
+              "were "
+              "\"detach\"\n"
               "  --observe         leave it out, whatever the settings say\n"
               "  --cloudformation  also to read the settings in a stack's metadata by the role: needed "
               "where the "
@@ -270,11 +300,15 @@ static int help_iam_policy(void) {
               " iam-policy --act --cluster prod --group prod-nodes --region eu-west-1 > policy.json\n"
               "  aws iam put-role-policy --role-name prod-nodes --policy-name " PROGRAM " \\\n"
               "      --policy-document file://policy.json\n\n"
-              "IAM has no condition that ties these calls to the instance that makes them: who has this "
-              "role can drain "
-              "and\n"
-              "detach any instance of the group. Keep containers away from it: hop limit 1, "
-              "ECS_AWSVPC_BLOCK_IMDS=true.\n",
+              "IAM has no condition that ties the calls to ECS and Auto Scaling to the instance that makes "
+              "them: who has this\n"
+              "role can drain, detach and deregister any instance of the group. Keep containers away from "
+              "it: hop limit 1,\n"
+              "ECS_AWSVPC_BLOCK_IMDS=true. To stop or terminate, EC2 lets a role's session on an instance "
+              "touch that instance\n"
+              "alone: the condition compares the session's name, which is the instance's id. With keys from "
+              "the environment\n"
+              "instead of the instance's role it would never be met.\n",
                 stdout);
         return EXIT_FINE;
 }
@@ -372,7 +406,7 @@ static void say_what_is_open(const IamPlace *place, unsigned needs) {
                 bool matters;
         } parts[] = {
                 { place->cluster, "--cluster", true },
-                { place->group, "--group", needs & (1u << IAM_ACT) },
+                { place->group, "--group", needs & IAM_OF_GROUP },
                 { place->stack, "--stack", needs & (1u << IAM_STACK) },
                 { place->region, "--region", true },
                 { place->account, "--account", true },
@@ -457,9 +491,11 @@ int command_iam_policy(int argc, char **argv) {
                 return r;
 
         place_complete(&wish.place, &local);
-        needs = 1u << IAM_OBSERVE | (wish.stack ? 1u << IAM_STACK : 0) |
+        if (wish.observe)
+                local.settings.policy.action = ACTION_OBSERVE;
+        else if (wish.act && local.settings.policy.action == ACTION_OBSERVE)
+                local.settings.policy.action = ACTION_DETACH;
+        needs = iam_needs(&local.settings.policy) | (wish.stack ? 1u << IAM_STACK : 0) |
                 (wish.doctor ? 1u << IAM_DOCTOR : 0);
-        if (wish.act || (!wish.observe && local.settings.policy.action != ACTION_OBSERVE))
-                needs |= 1u << IAM_ACT;
         return print_policy(&wish.place, needs);
 }

@@ -8,14 +8,21 @@
 
 #include <stddef.h>
 
+#include "agent/decide/policy.h"
 #include "common/json.h"
 
 /** What a permission is for; bits (1 << IamNeed) choose what goes into a policy. */
 typedef enum IamNeed {
         IAM_OBSERVE, /* what it decides by, publishes, and says of itself to its peers */
-        IAM_ACT,     /* drain and detach */
-        IAM_STACK,   /* metadata of the stack, where the instance's tags or identity do not lead there */
-        IAM_DOCTOR,  /* what only the doctor asks */
+        IAM_DRAIN,   /* whatever is done at last, it begins with this */
+        IAM_DETACH,  /* the actions of the same names */
+        IAM_UNHEALTHY,
+        IAM_STANDBY,
+        IAM_DEREGISTER, /* the orphan's end */
+        IAM_STOP,
+        IAM_TERMINATE,
+        IAM_STACK,  /* metadata of the stack, where the instance's tags or identity do not lead there */
+        IAM_DOCTOR, /* what only the doctor asks */
 } IamNeed;
 #define IAM_NEED_N (IAM_DOCTOR + 1)
 
@@ -26,7 +33,8 @@ typedef enum IamScope {
         IAM_CLUSTER,             /* the cluster's ARN */
         IAM_CONTAINER_INSTANCES, /* container instances' ARNs, and condition key ecs:cluster */
         IAM_GROUP,               /* the Auto Scaling group's ARN */
-        IAM_CLOUDFORMATION,      /* the stack's ARN */
+        IAM_OWN_INSTANCE, /* EC2 instances' ARNs, and a condition that only the caller's own instance meets */
+        IAM_CLOUDFORMATION, /* the stack's ARN */
 } IamScope;
 
 typedef struct IamRow {
@@ -57,5 +65,7 @@ int iam_escape(const char *name, char *buffer, size_t n_buffer);
 int iam_take_arn(IamPlace *place, const char *arn);
 /** iam_partition() - of a region's name: "aws", "aws-cn", ... */
 const char *iam_partition(const char *region);
+/** iam_needs() - of these settings: bits (1 << IamNeed), IAM_STACK and IAM_DOCTOR not among them */
+unsigned iam_needs(const Policy *policy);
 /** iam_policy_write() - the document. @needs: bits (1 << IamNeed) */
 void iam_policy_write(const IamPlace *place, unsigned needs, JsonWriter *writer);

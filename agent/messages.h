@@ -18,3 +18,5 @@
 #define MESSAGE_RESTORED          "7ef961ad383c4f58a81b63f6e5a2b2a3" /* an incident was found in the journal */
 #define MESSAGE_WITNESS           "55a92fe74fca4121be771882e1a94202" /* a witness has lost or regained its sight */
 #define MESSAGE_STACK             "284975e138894514bb713e773436a1c6" /* the stack cannot be read, or can again */
+#define MESSAGE_PATROL            "2dcef12442874953b60677d8a2efb558" /* patrol has taken a step at a peer */
+#define MESSAGE_ORPHAN            "a759a3dd576a45d4adb41045960fe618" /* the orphan's end: it came, or could not */

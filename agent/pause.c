@@ -139,7 +139,16 @@ int pause_write(const char *path, const Pause *pause) {
 }
 
 int pause_clear(const char *path) {
-        if (unlink(path) < 0 && errno != ENOENT && errno != ENOTDIR)
+        const Wall long_ago = { SPAN_SEC(1) };
+        const Pause over = { .paused = true, .since = long_ago, .until = long_ago };
+        int r;
+
+        if (unlink(path) >= 0)
+                return 0;
+        if (errno != ENOENT)
                 return -errno;
-        return 0;
+        r = pause_write(path, &over);
+        if (r < 0)
+                return r;
+        return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 }

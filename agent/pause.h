@@ -28,5 +28,10 @@ typedef struct Pause {
 int pause_read(const char *path, Wall now, Pause *ret);
 /** pause_write() - replace the file, making its directory if missing. Return: 0; what the system calls say. */
 int pause_write(const char *path, const Pause *pause);
-/** pause_clear() - remove the file. Return: 0, also if there was none. */
+/**
+ * pause_clear() - remove the file
+ *
+ * Where there is none, one of a pause that is over comes and goes: whoever watches it learns that somebody has resumed.
+ * Return: 0; what the system calls say.
+ */
 int pause_clear(const char *path);

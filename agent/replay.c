@@ -38,6 +38,10 @@ typedef struct RecordedAnswer {
         Event event;
 } RecordedAnswer;
 
+static bool is_out(Stage stage) {
+        return stage == STAGE_REMOVED || stage == STAGE_ENDING;
+}
+
 typedef struct Replay {
         TraceReader reader;
         TraceLine *line;
@@ -146,6 +150,8 @@ static EventType answer_type(EffectType effect) {
         case EFFECT_UNDRAIN: return EVENT_UNDRAINED;
         case EFFECT_DETACH: return EVENT_DETACHED;
         case EFFECT_VERIFY: return EVENT_VERIFIED;
+        case EFFECT_END: return EVENT_ENDED;
+        case EFFECT_SWEEP: /* what-if leaves patrol out */
         case EFFECT_PROBE:
         case EFFECT_FORGET: break;
         }
@@ -179,13 +185,14 @@ static const RecordedAnswer *nearest_answer(const Replay *replay, EventType type
 }
 
 /* Nobody has answered this in the recording: what we would do is assumed to succeed, what we would ask is not known. */
-static void assume(EffectType effect, Event *ret) {
+static void assume(EffectType effect, Action action, Event *ret) {
         if (effect == EFFECT_CONFIRM)
                 ret->confirmed.outcome = OUTCOME_UNAVAILABLE;
         else if (effect == EFFECT_LOOK)
                 ret->look = (Look){ .outcome = OUTCOME_UNAVAILABLE, .failed = LOOK_ECS };
         else if (effect == EFFECT_VERIFY)
-                ret->verified = (Verification){ .lifecycle = LIFECYCLE_DETACHED };
+                ret->verified = (Verification){ .lifecycle = action == ACTION_STANDBY ? LIFECYCLE_STANDBY
+                                                                                      : LIFECYCLE_DETACHED };
         else
                 ret->outcome = OUTCOME_OK;
 }
@@ -204,7 +211,7 @@ static bool replay_answer(const Effect *effect, Now now, Event *ret, Span *ret_d
         answer = nearest_answer(replay, type, now.mono);
         if (!answer) {
                 ret->type = type;
-                assume(effect->type, ret);
+                assume(effect->type, (Action) replay->policy->action, ret);
                 replay->assumed++;
                 story_note(&replay->play.story, now.wall, "note", "The recording has no answer to this; %s.",
                         type == EVENT_CONFIRMED || type == EVENT_LOOKED ? "none is assumed to come"
@@ -235,18 +242,34 @@ static bool replay_answer(const Effect *effect, Now now, Event *ret, Span *ret_d
 static bool is_answer_event(EventType type) {
         return type == EVENT_CONFIRMED || type == EVENT_LOOKED || type == EVENT_REPAIRED ||
                type == EVENT_DRAINED || type == EVENT_UNDRAINED || type == EVENT_DETACHED ||
-               type == EVENT_VERIFIED;
+               type == EVENT_VERIFIED || type == EVENT_ENDED || type == EVENT_SWEPT;
+}
+
+/* Which of them are about ourselves: patrol's are left out. */
+static bool is_own_answer(const Event *event, uint32_t peer) {
+        return is_answer_event(event->type) && event->type != EVENT_SWEPT &&
+               (event->ticket == 0 || event->ticket != peer) &&
+               !(event->type == EVENT_LOOKED && event->look.of_peer);
+}
+
+static uint32_t ticket_at_peer(const Plan *plan, uint32_t before) {
+        for (unsigned i = 0; i < plan->n_effects; i++)
+                if (plan->effects[i].peer)
+                        return plan->effects[i].ticket;
+        return before;
 }
 
 static bool acts(const Plan *plan) {
         for (unsigned i = 0; i < plan->n_effects; i++)
-                if (plan->effects[i].type == EFFECT_REPAIR || plan->effects[i].type == EFFECT_DRAIN)
+                if (!plan->effects[i].peer &&
+                        (plan->effects[i].type == EFFECT_REPAIR || plan->effects[i].type == EFFECT_DRAIN))
                         return true;
         return false;
 }
 
 static int collect_answers(Replay *replay) {
         TraceReader ahead = replay->reader;
+        uint32_t peer = 0;
         int r;
 
         replay->acted_at = MONO_INFINITE;
@@ -256,19 +279,21 @@ static int collect_answers(Replay *replay) {
         while (replay->n_answers < ANSWERS_MAX && (r = trace_reader_next(&ahead, replay->line)) != 0) {
                 if (r == -ENOMEM)
                         return r;
-                if (r > 0 && replay->line->type == TRACE_STEP && acts(&replay->line->plan))
+                if (r < 0 || replay->line->type != TRACE_STEP)
+                        continue;
+                if (acts(&replay->line->plan))
                         replay->acted_at = mono_min(replay->acted_at, replay->line->now.mono);
-                if (r > 0 && replay->line->type == TRACE_STEP && is_answer_event(replay->line->event.type))
+                if (is_own_answer(&replay->line->event, peer))
                         replay->answers[replay->n_answers++] =
                                 (RecordedAnswer){ replay->line->now.mono, replay->line->event };
+                peer = ticket_at_peer(&replay->line->plan, peer);
         }
         return 0;
 }
 
 /* Up to @end each witness says what it said last, over and over; a line of the log is news once. */
 static void repeat(Play *play, Mono end) {
-        while (mono_before(mono_add(play->now.mono, BRIDGE_EVERY), end) &&
-                play->core.stage != STAGE_REMOVED) {
+        while (mono_before(mono_add(play->now.mono, BRIDGE_EVERY), end) && !is_out(play->core.stage)) {
                 Mono at = mono_add(play->now.mono, BRIDGE_EVERY);
 
                 for (unsigned i = 0; i < WITNESS_N; i++) {
@@ -289,6 +314,7 @@ static void begin(Replay *replay) {
 
         core.policy = *replay->policy;
         core.boot_grace_until = (Mono){ replay->policy->boot_grace };
+        core.policy.patrol = false;
         core.awaiting = 0;
         play_begin(&replay->play, &core, now, replay_answer, replay);
         replay->begun = true;
@@ -327,7 +353,7 @@ static void prolong(Replay *replay) {
         const Policy *policy = replay->policy;
         Span enough = clock_add_saturating(policy->grace, policy->repair_wait);
 
-        if (!replay->begun || play->core.stage == STAGE_WATCHING || play->core.stage == STAGE_REMOVED)
+        if (!replay->begun || play->core.stage == STAGE_WATCHING || is_out(play->core.stage))
                 return;
         replay->prolonged = true;
         enough = span_min(clock_add_saturating(enough, policy->turn * 5), SPAN_HOUR(6));

@@ -19,6 +19,8 @@
 #include "common/file.h"
 #include "common/parse.h"
 
+/* What the usual patrol.after leaves a host beyond its own grace and repair, for looks and turns. */
+#define PATROL_RESERVE SPAN_MIN(9)
 #define ECS_CONFIG_MAX ((size_t) 64 * 1024)
 #define NAMESPACE_MAX  255 /* CloudWatch API: PutMetricData, Namespace */
 #define ACTIONS_MAX                                                                                         \
@@ -32,7 +34,8 @@ static_assert(sizeof(Amount) == sizeof(OptionAmount), "Amount and OptionAmount a
 static_assert(offsetof(Amount, share) == offsetof(OptionAmount, share), "and so are their members");
 
 /* clang-format off */
-static const char *const choices_action[] = { "observe", "detach", NULL };                       /* Action */
+static const char *const choices_action[] = { "observe", "detach", "unhealthy", "standby", NULL }; /* Action */
+static const char *const choices_orphan[] = { "keep", "stop", "terminate", NULL };              /* OrphanAction */
 static const char *const choices_also[] = { "docker", "disk_read_only", "disk_full", "memory", NULL };
         /* ALSO_*, in the order of their bits */
 static const char *const choices_per_instance[] = { "never", "when_ill", "always", NULL };       /* PerInstance */
@@ -52,7 +55,8 @@ static const char *const choices_witnesses[] = { "all", "introspection", "log", 
 
 const Option settings_table[] = {
         { "action", OPTION_CHOICE, FIELD(policy.action), "\"detach\"", .choices = choices_action,
-                .help = "What to do at last: detach this instance from its group, "
+                .help = "What to do at last: detach this instance from its group; tell the group that it is "
+                        "unhealthy, which terminates it; put it on standby; "
                         "or only observe, which repairs nothing either." },
         { "grace", OPTION_SPAN, FIELD(policy.grace), "\"8m\"",
                 RANGE(SPAN_MSEC(100), SPAN_DAY(1)), FLOOR(SPAN_MIN(3), SPAN_DAY(1)),
@@ -61,7 +65,7 @@ const Option settings_table[] = {
                 RANGE(SPAN_MSEC(100), SPAN_DAY(1)), FLOOR(SPAN_MIN(3), SPAN_DAY(1)),
                 .help = "The same when the agent's process is dead, hung, or has exited." },
         { "drain", OPTION_BOOL, FIELD(policy.drain), "true",
-                .help = "Set the container instance to DRAINING before the detach, so that ECS moves its tasks." },
+                .help = "Set the container instance to DRAINING before it is removed, so that ECS moves its tasks." },
         { "cooldown", OPTION_SPAN, FIELD(policy.cooldown), "\"1h\"", RANGE(0, SPAN_DAY(30)),
                 .help = "The least time between two incidents of this host that are acted on." },
         { "act_if_never_registered", OPTION_BOOL, FIELD(policy.act_if_never_registered), "false",
@@ -73,9 +77,20 @@ const Option settings_table[] = {
                 .help = "Restart the ECS agent's unit first, when the agent is dead, exited, hung or wedged." },
         { "repair.wait", OPTION_SPAN, FIELD(policy.repair_wait), "\"3m\"", RANGE(SPAN_MSEC(100), SPAN_HOUR(1)),
                 .help = "How long a repair has to show an effect." },
-        { "confirm.before", OPTION_SPAN, FIELD(policy.confirm_before), "\"3m\"", RANGE(SPAN_MSEC(10), SPAN_DAY(1)),
+        { "confirm.before", OPTION_SPAN, FIELD(policy.confirm_before), "\"3m\"",
+                RANGE(SPAN_MSEC(10), SPAN_DAY(1)), FLOOR(SPAN_MIN(3), SPAN_DAY(1)),
                 .help = "How long before the end of grace ECS is first asked whether it sees the agent; "
                         "less than grace." },
+
+        { "orphan.action", OPTION_CHOICE, FIELD(policy.orphan), "\"stop\"", .choices = choices_orphan,
+                .help = "What becomes of a detached instance in the end: it is kept running, stopped, or terminated; "
+                        "one that cannot be stopped (Spot, instance store) is terminated." },
+        { "orphan.after", OPTION_SPAN, FIELD(policy.orphan_after), "\"1h\"",
+                RANGE(SPAN_MSEC(100), SPAN_DAY(30)), FLOOR(SPAN_MIN(5), SPAN_DAY(30)),
+                .help = "How long a detached instance is left alone, for a look into it, before it is deregistered and ended." },
+        { "orphan.deregister", OPTION_BOOL, FIELD(policy.orphan_deregister), "true",
+                .help = "Whether a removed instance is also deregistered from the cluster, by force, "
+                        "so that ECS replaces the tasks that its drain could not move." },
 
         { "ecs_agent.endpoint", OPTION_TEXT, FIELD(endpoint), "\"http://127.0.0.1:51678\"",
                 .help = "Introspection server of the ECS agent, on a loopback address." },
@@ -141,6 +156,17 @@ const Option settings_table[] = {
         { "brakes.boot_grace", OPTION_SPAN, FIELD(policy.boot_grace), "\"10m\"",
                 RANGE(0, SPAN_DAY(1)), FLOOR(SPAN_MIN(3), SPAN_DAY(1)),
                 .help = "How long after boot nothing is done." },
+
+        { "patrol.enabled", OPTION_BOOL, FIELD(policy.patrol), "true",
+                .help = "Whether this host looks after the others of its group: "
+                        "one that is too frozen to remove itself is removed on its behalf." },
+        { "patrol.every", OPTION_SPAN, FIELD(policy.patrol_every), "\"5m\"",
+                RANGE(SPAN_MSEC(100), SPAN_DAY(1)), FLOOR(SPAN_MIN(1), SPAN_DAY(1)),
+                .help = "How often the group as a whole, however large, is searched for frozen hosts." },
+        { "patrol.after", OPTION_SPAN, FIELD(policy.patrol_after), "\"20m\"",
+                RANGE(SPAN_MSEC(100), SPAN_DAY(2)), FLOOR(SPAN_MIN(10), SPAN_DAY(2)),
+                .help = "How long a frozen host must have been found disconnected before it is removed; "
+                        "not less than grace and repair.wait together." },
 
         { "cloudformation.enabled", OPTION_BOOL, FIELD(stack_enabled), "true",
                 .help = "Read settings from the metadata of the CloudFormation resource that made this instance." },
@@ -360,6 +386,21 @@ static void check_spans(const Checker *checker, const Settings *settings) {
                         format_span(a, settings->sample), format_span(b, settings->period));
 }
 
+/* Or peers would act for a host that is well able to, while it still waits for itself. */
+static Span patrol_after_least(const Policy *policy) {
+        return policy->grace + (policy->repair ? policy->repair_wait : 0);
+}
+
+static void check_patrol(const Checker *checker, const Policy *policy) {
+        char a[FORMAT_SPAN_MAX], b[FORMAT_SPAN_MAX];
+
+        if (policy->patrol && policy->patrol_after < patrol_after_least(policy) && !checker->unsafe)
+                problem(checker, "patrol.after",
+                        "%s is less than grace and repair.wait together, which are %s; expected at least "
+                        "that, for a host must have had the time to help itself",
+                        format_span(a, policy->patrol_after), format_span(b, patrol_after_least(policy)));
+}
+
 static void check_actions(const Checker *checker, const Amount *actions) {
         if (actions->count > ACTIONS_MAX && !checker->unsafe)
                 problem(checker, "brakes.max_actions",
@@ -382,6 +423,7 @@ static void check_whole(const Checker *checker, const Settings *settings) {
         check_lists(checker, settings);
         check_actions(checker, &settings->policy.max_actions);
         check_spans(checker, settings);
+        check_patrol(checker, &settings->policy);
 }
 
 /*
@@ -416,17 +458,17 @@ static const char *read_problem(int error) {
 
 /* People copy from the documentation of later versions: tell them that it is not a typo. */
 static void explain_later(OptionProblems *problems) {
-        static const char *const later[] = { ": action: \"unhealthy\"", ": action: \"standby\"",
-                ": orphan: unknown", ": patrol: unknown", ": logs: unknown", ": notify: unknown" };
+        static const char *const later[] = { ": logs: unknown", ": notify: unknown" };
 
         for (unsigned i = 0; i < problems->n && i < OPTION_PROBLEMS_MAX; i++)
                 for (size_t k = 0; k < ELEMENTSOF(later); k++) {
-                        char *text = problems->text[i];
-                        size_t n = strlen(text);
+                        char *text = problems->text[i], *end = strstr(text, later[k]);
 
-                        if (strstr(text, later[k]))
-                                (void) snprintf(text + n, sizeof(problems->text[i]) - n,
-                                        " (this version does not have it yet)");
+                        if (!end)
+                                continue;
+                        end += strlen(later[k]);
+                        (void) snprintf(end, sizeof(problems->text[i]) - (size_t) (end - text),
+                                "; this version does not have it yet");
                 }
 }
 
@@ -502,6 +544,9 @@ int settings_compose(const SettingsText *texts, size_t n, Settings *settings, co
         if (read.policy.confirm_before >= read.policy.grace)
                 default_give_way(from, "confirm.before", &read.policy.confirm_before, read.policy.grace / 2,
                         "half of grace");
+        if (read.policy.patrol_after < patrol_after_least(&read.policy))
+                default_give_way(from, "patrol.after", &read.policy.patrol_after,
+                        patrol_after_least(&read.policy) + PATROL_RESERVE, "grace and repair.wait");
         if (read.sample > read.period)
                 default_give_way(from, "metrics.sample", &read.sample, read.period, "metrics.period");
         check_whole(&checker, &read);

@@ -466,7 +466,7 @@ static void render_record(const Out *out, const cJSON *status) {
                         text_of(record, "cause"));
                 add_event(&line, record, "opened", "opened");
                 add_event(&line, record, "repaired", "last repair");
-                add_event(&line, record, "detach_sent", "last detach");
+                add_event(&line, record, "detach_sent", "last removal");
                 add_event(&line, record, "closed", "closed");
                 if (flag_of(record, "drained"))
                         add(&line, ", a drain of ours stands");
@@ -477,6 +477,43 @@ static void render_record(const Out *out, const cJSON *status) {
                 add(&line, "%s", text_of(json_member(status, "self"), "last_call"));
                 out_row(out, "Last call", &line);
         }
+}
+
+static void render_orphan(const Out *out, const cJSON *status) {
+        const cJSON *orphan = json_member(status, "orphan");
+        Line line = {};
+
+        if (!*text_of(orphan, "says"))
+                return;
+        add(&line, "%s", text_of(orphan, "says"));
+        out_row(out, "Afterwards", &line);
+}
+
+static void render_patrol(const Out *out, const cJSON *status) {
+        const cJSON *patrol = json_member(status, "patrol"), *sizes = json_member(status, "sizes");
+        Line line = {};
+
+        if (!*text_of(patrol, "says"))
+                return;
+        add(&line, "%s", text_of(patrol, "says"));
+        if (number_of(patrol, "sweeps") > 0)
+                add(&line, "; searches so far: %" PRId64, number_of(patrol, "sweeps"));
+        if (number_of(patrol, "removals") > 0)
+                add(&line, ", peers removed: %" PRId64, number_of(patrol, "removals"));
+        if (number_of(sizes, "group") > 0)
+                add(&line, "; the group has %" PRId64, number_of(sizes, "group"));
+        if (number_of(sizes, "cluster") > 0)
+                add(&line, "%s%" PRId64,
+                        number_of(sizes, "group") > 0 ? ", the cluster " : "; the cluster has ",
+                        number_of(sizes, "cluster"));
+        if (flag_of(patrol, "claimed")) {
+                add(&line, "; a peer has claimed this host");
+                if (number_of(patrol, "claimed_at_seconds_ago") >= 0) {
+                        add(&line, " ");
+                        add_ago(&line, number_of(patrol, "claimed_at_seconds_ago"));
+                }
+        }
+        out_row(out, "Patrol", &line);
 }
 
 static void render_disks(const Out *out, const cJSON *host) {
@@ -608,6 +645,8 @@ int status_render(const cJSON *status, unsigned width, bool colour, FILE *f) {
         render_identity(&out, status);
         render_stage(&out, status);
         render_record(&out, status);
+        render_orphan(&out, status);
+        render_patrol(&out, status);
         render_look(&out, status);
         render_brakes(&out, status);
         render_witnesses(&out, status);

@@ -21,7 +21,13 @@
  *                   connected_peers, more_than_a_page, share_decided, tags { cluster, group }, group_state[],
  *                   group_size, removed_window, removed_cluster, removed_day, budget, budget_cluster, budget_day,
  *                   remembered, replacement, young, turn, slow_lane, lifecycle
- *   record          incident, stage, cause, opened, changed, closed, repaired, detach_sent, drained, marked, removals
+ *   sizes           cluster, group: how many there are of us; null: not known yet
+ *   record          incident, stage, cause, action, opened, changed, closed, repaired, detach_sent, drained, marked, removals
+ *   orphan          null unless this instance was removed; action (keep stop terminate), deregister, ended, due_in_seconds,
+ *                   denied: a right that it lacks for that, says
+ *   patrol          enabled, stage, says, sweeps, removals: of peers, next_in_seconds, peer: that it follows or last
+ *                   followed, peer_action, found_seconds, held_by[]: brakes for which it was let go, claimed: whether
+ *                   a peer that patrols has laid hands on this host, claimed_at
  *   host            memory { used_percent, available_percent, swap_used_percent, pressure_some_percent,
  *                   pressure_full_percent, oom_kills }, disks[] { path, used_percent, inodes_used_percent, read_only,
  *                   hung }, tasks_running, tasks_stuck, runtime_ping_milliseconds
@@ -41,7 +47,9 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "agent/act/rights.h"
 #include "agent/config.h"
+#include "agent/edges.h"
 #include "common/cleanup.h"
 #include "common/parse.h"
 
@@ -478,7 +486,8 @@ static Headline headline(const StatusView *view) {
         case STAGE_DETACHING:
         case STAGE_VERIFYING:
         case STAGE_UNDOING: return HEADLINE_ACTING;
-        case STAGE_REMOVED: return HEADLINE_REMOVED;
+        case STAGE_REMOVED:
+        case STAGE_ENDING: return HEADLINE_REMOVED;
         }
         return HEADLINE_UNKNOWN;
 }
@@ -512,7 +521,7 @@ static const char *const cause_advice[CAUSE_N] = {
 static const char *const brake_advice[BRAKE_N] = {
         [BRAKE_RIGHTS] = "Give the instance role the rights that are listed as denied.",
         [BRAKE_OBSERVE] =
-                "To let it act, set \"action\": \"detach\"; else drain and detach the instance by hand.",
+                "To let it act, set another \"action\"; else drain and detach the instance by hand.",
         [BRAKE_PAUSED] = "End the pause: ecs-health-agent resume.",
         [BRAKE_COOLDOWN] = "A second incident so soon is worth a look at the host by hand.",
         [BRAKE_OFF] = "To let it act, take the tag ecs-health-agent off the group and the cluster.",
@@ -521,8 +530,7 @@ static const char *const brake_advice[BRAKE_N] = {
                 "Look at what they share first: network, VPC endpoints, role, the state of ECS itself.",
         [BRAKE_PATH] = "Check the way to the control plane: name resolution, routes, security group, proxy.",
         [BRAKE_BUDGET] = "If more and more need replacing, look for what they have in common.",
-        [BRAKE_LOOP] =
-                "Find out why replacing does not help; then pause and resume, or tag the group: resume.",
+        [BRAKE_LOOP] = "Find out why replacing does not help; then: ecs-health-agent resume, or such a tag.",
         [BRAKE_REPLACEMENT] = "See in the group's activity history what has become of the last launch.",
         [BRAKE_BLIND] = "See below what could not be read: a call that failed, or a right that is denied.",
 };
@@ -546,6 +554,27 @@ static void text_add_brakes(Text *text, BrakeSet set) {
                 }
 }
 
+/* What the actions are called where they are still to come. */
+static const struct {
+        const char *course, /* follows "then ": a noun, the group at its end */
+                *verb,      /* follows "then ", "if none holds, " */
+                *now,       /* the action is under way */
+                *done;      /* in the past; followed by the group's name */
+} action_words[ACTION_N] = {
+        [ACTION_OBSERVE] = { "nothing for the Auto Scaling group", "goes on watching", "Only observes.",
+                "This instance was taken out of Auto Scaling group" },
+        [ACTION_DETACH] = { "the detach from the Auto Scaling group", "detaches the instance",
+                "Detaches the instance from its Auto Scaling group now.",
+                "This instance was taken out of Auto Scaling group" },
+        [ACTION_UNHEALTHY] = { "its termination by the Auto Scaling group",
+                "has the group terminate the instance",
+                "Tells the Auto Scaling group now that the instance is unhealthy.",
+                "This instance was declared unhealthy to Auto Scaling group" },
+        [ACTION_STANDBY] = { "standby in the Auto Scaling group", "puts the instance on standby",
+                "Puts the instance on standby in its Auto Scaling group now.",
+                "This instance was put on standby in Auto Scaling group" },
+};
+
 /* What comes when nothing holds. */
 static void text_add_course(Text *text, const Core *core) {
         const Policy *policy = &core->policy;
@@ -557,8 +586,8 @@ static void text_add_course(Text *text, const Core *core) {
         text_add(text, "a look at the group");
         if (policy->repair && core->verdict.repairable && !core->repair_done)
                 text_add(text, ", a restart of the agent");
-        text_add(text, "%s, then the detach from the Auto Scaling group, which launches a replacement",
-                policy->drain ? ", the drain" : "");
+        text_add(text, "%s, then %s, which launches a replacement", policy->drain ? ", the drain" : "",
+                action_words[policy->action].course);
 }
 
 static void next_in_grace(Text *text, const StatusView *view) {
@@ -620,30 +649,30 @@ static void next_when_acting(Text *text, const StatusView *view) {
                         text_add(text, " in ");
                         text_add_until(text, view, core->due);
                 }
-                text_add(text, ", then %s the instance.",
-                        core->policy.drain ? "drains and detaches" : "detaches");
+                text_add(text, ", then %s%s.", core->policy.drain ? "drains and " : "",
+                        action_words[core->policy.action].verb);
                 break;
         case STAGE_DRAINING:
                 text_add(text, "Drains the container instance now; then asks the brakes again.");
                 break;
         case STAGE_RECHECKING:
-                text_add(text,
-                        "Drained. Asks the brakes again; if none holds, detaches, else undoes the drain.");
+                text_add(text, "Drained. Asks the brakes again; if none holds, %s, else undoes the drain.",
+                        action_words[core->policy.action].verb);
                 break;
-        case STAGE_DETACHING:
-                text_add(text, "Detaches the instance from its Auto Scaling group now.");
-                break;
-        case STAGE_VERIFYING: text_add(text, "The detach was sent. Reads whether it has happened."); break;
+        case STAGE_DETACHING: text_add(text, "%s", action_words[core->policy.action].now); break;
+        case STAGE_VERIFYING: text_add(text, "The removal was sent. Reads whether it has happened."); break;
         case STAGE_UNDOING: text_add(text, "Takes its own drain back."); break;
         case STAGE_WATCHING:
         case STAGE_GRACE:
         case STAGE_HELD:
-        case STAGE_REMOVED: break;
+        case STAGE_REMOVED:
+        case STAGE_ENDING: break;
         }
 }
 
 static void say_next(Text *text, const StatusView *view, Headline state) {
         const Core *core = view->core;
+        char orphan[512];
 
         switch (state) {
         case HEADLINE_HEALTHY:
@@ -677,9 +706,8 @@ static void say_next(Text *text, const StatusView *view, Headline state) {
         case HEADLINE_HELD: next_when_held(text, view); return;
         case HEADLINE_ACTING: next_when_acting(text, view); return;
         case HEADLINE_REMOVED:
-                text_add(text,
-                        "The group launches a replacement. This instance stays as it is, for a look at it; "
-                        "terminate it when you are done.");
+                text_add(text, "The group launches a replacement. %s",
+                        edges_orphan(core, view->now, orphan, sizeof(orphan)));
                 return;
         }
 }
@@ -694,8 +722,11 @@ static void say_what(Text *text, const StatusView *view, Headline state) {
         const Core *core = view->core;
 
         if (state == HEADLINE_REMOVED)
-                text_add(text, "This instance was taken out of Auto Scaling group %s. ",
-                        *view->target->group ? view->target->group : "?");
+                text_add(text, "%s %s%s. ",
+                        action_words[core->record.action < ACTION_N ? core->record.action : ACTION_DETACH]
+                                .done,
+                        *view->target->group ? view->target->group : "?",
+                        core->checks.control.patrolled ? ", by a peer that patrols" : "");
         text_add(text, "%s", cause_to_sentence(core->verdict.cause));
         if (mono_is_known(down_from(core))) {
                 text_add(text, " Disconnected for ");
@@ -715,6 +746,8 @@ static void say_do(Text *text, const StatusView *view, Headline state) {
                         }
                 return;
         }
+        if (state == HEADLINE_REMOVED && core_end_due(core, view->now).usec != MONO_INFINITE.usec)
+                text_add(text, "To keep it for a longer look: ecs-health-agent pause.");
         if (cause_advice[core->verdict.cause] && state != HEADLINE_REMOVED && state != HEADLINE_HEALTHY)
                 text_add(text, "%s", cause_advice[core->verdict.cause]);
         if ((state == HEADLINE_GRACE || state == HEADLINE_ACTING) && !view->pause->paused &&
@@ -755,12 +788,6 @@ static void problems_of_host(JsonWriter *w, const StatusView *view, unsigned *n)
                         problem(w, n, "The file system at %s hangs.", view->mounts[i].path);
 }
 
-/* Whether the settings make any use of a right. */
-static bool right_matters(const StatusView *view, Right right) {
-        return view->core->policy.action != ACTION_OBSERVE ||
-               (right != RIGHT_ECS_UPDATE_STATE && right != RIGHT_ASG_DETACH);
-}
-
 static void problems_of_ours(JsonWriter *w, const StatusView *view, unsigned *n) {
         const PublisherState *published = view->published;
         Text missing = {}, offset = {};
@@ -776,7 +803,8 @@ static void problems_of_ours(JsonWriter *w, const StatusView *view, unsigned *n)
                         view->stack->state == STACK_WAITING ? ", so action is observe" : "",
                         view->stack->problem);
         for (Right right = 0; right < RIGHT_N; right++)
-                if (view->core->rights.granted[right] == GRANTED_NO && right_matters(view, right))
+                if (view->core->rights.granted[right] == GRANTED_NO &&
+                        right_used(right, &view->core->policy))
                         text_add(&missing, "%s%s", missing.n > 0 ? ", " : "", right_to_string(right));
         if (missing.n > 0)
                 problem(w, n, "The instance role is denied: %s. Add it to the role's policy.", missing.at);
@@ -986,6 +1014,134 @@ static void put_look(JsonWriter *w, const StatusView *view) {
         json_end_object(w);
 }
 
+static void put_size(JsonWriter *w, const char *name, uint32_t n) {
+        if (n == 0)
+                json_null(w, name);
+        else
+                json_i64(w, name, n);
+}
+
+static void put_sizes(JsonWriter *w, const StatusView *view) {
+        json_begin_object(w, "sizes");
+        put_size(w, "cluster", view->core->sizes.cluster);
+        put_size(w, "group", view->core->sizes.group);
+        json_end_object(w);
+}
+
+static void put_orphan(JsonWriter *w, const StatusView *view) {
+        const Core *core = view->core;
+        Right lacks = edges_orphan_lacks(core);
+        char says[512];
+
+        if (core->stage != STAGE_REMOVED && core->stage != STAGE_ENDING) {
+                json_null(w, "orphan");
+                return;
+        }
+        json_begin_object(w, "orphan");
+        json_string(w, "action", orphan_action_to_string((OrphanAction) core->policy.orphan));
+        json_bool(w, "deregister", core->policy.orphan_deregister);
+        json_bool(w, "ended", core->record.ended);
+        put_until(w, "due_in_seconds", view, core_end_due(core, view->now));
+        json_string(w, "denied", lacks == RIGHT_N ? NULL : right_to_string(lacks));
+        json_string(w, "says", edges_orphan(core, view->now, says, sizeof(says)));
+        json_end_object(w);
+}
+
+/* Why there is none, where there is none at all. */
+static const char *no_patrol(const Core *core) {
+        if (!core->policy.patrol)
+                return "switched off in the settings";
+        if (core->policy.action == ACTION_OBSERVE)
+                return "none, for action is observe";
+        if (core->sizes.group == 1)
+                return "none: the group has no other member";
+        if (core->sizes.group == 0)
+                return "not yet: how many hosts the group has is not known";
+        return NULL;
+}
+
+static void say_resting(Text *text, const StatusView *view) {
+        const Patrol *patrol = &view->core->patrol;
+
+        if (!mono_is_known(patrol->due)) {
+                text_add(text, "rests while this host is not well, not in service, paused or just booted");
+        } else {
+                text_add(text, "next search for frozen peers in ");
+                text_add_span(text, mono_since(patrol->due, view->now.mono));
+        }
+        if (!*patrol->peer.instance_id)
+                return;
+        text_add(text, "; followed %s last", patrol->peer.instance_id);
+        if (patrol->brakes != 0) {
+                text_add(text, ", and let it go because of: ");
+                text_add_brakes(text, patrol->brakes);
+        }
+}
+
+static void say_patrol(Text *text, const StatusView *view) {
+        static const char *const words[PATROL_STAGE_N] = {
+                [PATROL_RESTING] = "",
+                [PATROL_SWEEPING] = "lists the disconnected peers of the group",
+                [PATROL_FINDING] = "looks for the first time at",
+                [PATROL_WAITING] = "follows",
+                [PATROL_LOOKING] = "looks again at",
+                [PATROL_DRAINING] = "drains, on its behalf,",
+                [PATROL_RECHECKING] = "has drained, and asks the brakes once more about,",
+                [PATROL_DETACHING] = "takes out of the group, on its behalf,",
+                [PATROL_VERIFYING] = "reads what has become of the removal of",
+                [PATROL_UNDOING] = "takes back its drain of",
+        };
+        const Patrol *patrol = &view->core->patrol;
+        const char *none = no_patrol(view->core);
+
+        if (none && patrol->stage == PATROL_RESTING) {
+                text_add(text, "%s", none);
+                return;
+        }
+        if (patrol->stage == PATROL_RESTING) {
+                say_resting(text, view);
+                return;
+        }
+        text_add(text, "%s", words[patrol->stage]);
+        if (patrol->stage == PATROL_SWEEPING)
+                return;
+        text_add(text, " %s", *patrol->peer.instance_id ? patrol->peer.instance_id : patrol->peer.arn);
+        if (patrol->stage != PATROL_WAITING)
+                return;
+        text_add(text, ", found disconnected ");
+        text_add_span(text, span_ago(view, patrol->found_at));
+        text_add(text, " ago; looks again in ");
+        text_add_span(text, mono_since(patrol->due, view->now.mono));
+}
+
+static void put_patrol(JsonWriter *w, const StatusView *view) {
+        const Patrol *patrol = &view->core->patrol;
+        const Confirmation *control = &view->core->checks.control;
+        bool resting = patrol->stage == PATROL_RESTING,
+             following = !resting && patrol->stage != PATROL_SWEEPING && patrol->stage != PATROL_FINDING;
+        Text says = {};
+
+        say_patrol(&says, view);
+        json_begin_object(w, "patrol");
+        json_bool(w, "enabled", view->core->policy.patrol);
+        json_string(w, "stage", patrol_stage_to_string(patrol->stage));
+        json_string(w, "says", says.at);
+        json_i64(w, "sweeps", (int64_t) patrol->sweeps);
+        json_i64(w, "removals", (int64_t) patrol->removals);
+        put_until(w, "next_in_seconds", view, patrol->due);
+        json_string(w, "peer", *patrol->peer.instance_id ? patrol->peer.instance_id : NULL);
+        json_string(w, "peer_action", following ? action_to_string((Action) patrol->action) : NULL);
+        put_ago(w, "found_seconds", view, following ? patrol->found_at : MONO_NEVER);
+        json_begin_array(w, "held_by");
+        for (unsigned i = 0; i < BRAKE_N; i++)
+                if (resting && patrol->brakes & 1u << i)
+                        json_string(w, NULL, brake_table[i].name);
+        json_end_array(w);
+        json_bool(w, "claimed", control->patrolled);
+        put_time(w, "claimed_at", view, control->patrolled ? control->patrolled_at : WALL_NEVER);
+        json_end_object(w);
+}
+
 static void put_record(JsonWriter *w, const StatusView *view) {
         const Record *record = &view->core->record;
 
@@ -993,6 +1149,7 @@ static void put_record(JsonWriter *w, const StatusView *view) {
         json_i64(w, "incident", (int64_t) record->incident);
         json_string(w, "stage", stage_to_string((Stage) record->stage));
         json_string(w, "cause", cause_to_string((Cause) record->cause));
+        json_string(w, "action", action_to_string((Action) record->action));
         put_time(w, "opened", view, record->opened);
         put_time(w, "changed", view, record->changed);
         put_time(w, "closed", view, record->closed);
@@ -1185,7 +1342,10 @@ void status_write(const StatusView *view, JsonWriter *w) {
         put_control_plane(w, view);
         put_brakes(w, view);
         put_look(w, view);
+        put_sizes(w, view);
         put_record(w, view);
+        put_orphan(w, view);
+        put_patrol(w, view);
         put_host(w, view);
         put_metrics(w, view);
         put_rights(w, view);

@@ -195,6 +195,18 @@ static void note_look(Story *story, const Look *look, Wall at) {
                 control_status_to_string(look->own.status), group);
 }
 
+/* Patrol's, at a peer: of interest only as far as it fell into an incident of our own. */
+static void note_peer_look(Story *story, const Look *look, Wall at) {
+        if (look->outcome != OUTCOME_OK)
+                story_note(story, at, "answer", "Patrol's look at a peer failed at %s: %s.",
+                        look_part_to_string(look->failed), outcome_to_string(look->outcome));
+        else
+                story_note(story, at, "answer",
+                        "Patrol's look at a peer: ECS calls its agent %s, its instance %s.",
+                        look->own.connected ? "connected" : "disconnected",
+                        control_status_to_string(look->own.status));
+}
+
 static void note_outcome(Story *story, const char *what, Outcome outcome, Wall at) {
         const char *word = outcome == OUTCOME_OK     ? "done"
                            : outcome == OUTCOME_LOST ? "sent, but its answer was lost: it may have happened"
@@ -212,10 +224,53 @@ static void note_restored(Story *story, const Restored *restored, Wall at) {
                         (unsigned long long) restored->record.incident);
 }
 
+static void note_verified(Story *story, const Verification *verified, Wall at) {
+        if (verified->outcome != OUTCOME_OK)
+                note_outcome(story, "Reading what became of it", verified->outcome, at);
+        else
+                story_note(story, at, "answer", "Auto Scaling says: this instance is %s%s%s.",
+                        lifecycle_to_string(verified->lifecycle), verified->unhealthy ? ", unhealthy" : "",
+                        verified->activity ? ", and an activity tells of its removal" : "");
+}
+
+static void note_sweep(Story *story, const Sweep *sweep, Wall at) {
+        if (sweep->outcome != OUTCOME_OK)
+                note_outcome(story, "Patrol's list of disconnected peers", sweep->outcome, at);
+        else if (sweep->n_down > 0)
+                story_note(story, at, "answer",
+                        "Patrol: %u of the group are disconnected, %u%s may be acted for.", sweep->n_down,
+                        sweep->n, sweep->n == SWEEP_PEERS_MAX ? " or more" : "");
+}
+
+/* An answer to what patrol did at a peer. Return: whether it was one. */
+static bool note_peer_event(Story *story, const Event *event, Wall at) {
+        static const char *const names[EVENT_TYPE_N] = {
+                [EVENT_DRAINED] = "Drain of the peer",
+                [EVENT_UNDRAINED] = "Undoing of our drain of the peer",
+                [EVENT_DETACHED] = "Removal of the peer",
+        };
+
+        if (event->type == EVENT_LOOKED && event->look.of_peer) {
+                note_peer_look(story, &event->look, at);
+                return true;
+        }
+        if (event->ticket == 0 || event->ticket != story->peer)
+                return false;
+        if (names[event->type])
+                note_outcome(story, names[event->type], event->outcome, at);
+        else if (event->type == EVENT_VERIFIED && event->verified.outcome == OUTCOME_OK)
+                story_note(story, at, "answer", "Auto Scaling says: the peer is %s.",
+                        lifecycle_to_string(event->verified.lifecycle));
+        return true;
+}
+
 static void note_event(Story *story, const Event *event, Now now) {
         Wall at = now.wall;
 
+        if (note_peer_event(story, event, at))
+                return;
         switch (event->type) {
+        case EVENT_SIZES:
         case EVENT_TICK: break;
         case EVENT_SAMPLE: note_sample(story, &event->sample, at, true); break;
         case EVENT_CONFIRMED: note_confirmation(story, &event->confirmed, at); break;
@@ -228,21 +283,23 @@ static void note_event(Story *story, const Event *event, Now now) {
                 note_outcome(story, "Undoing of our drain", event->outcome, at);
                 story->undone |= event->outcome == OUTCOME_OK;
                 break;
-        case EVENT_DETACHED: note_outcome(story, "Detach", event->outcome, at); break;
-        case EVENT_VERIFIED:
-                if (event->verified.outcome == OUTCOME_OK)
-                        story_note(story, at, "answer", "Auto Scaling says: this instance is %s%s.",
-                                lifecycle_to_string(event->verified.lifecycle),
-                                event->verified.activity ? ", and an activity tells of its removal" : "");
-                else
-                        note_outcome(story, "Reading what became of it", event->verified.outcome, at);
+        case EVENT_DETACHED: note_outcome(story, "Removal", event->outcome, at); break;
+        case EVENT_VERIFIED: note_verified(story, &event->verified, at); break;
+        case EVENT_ENDED:
+                note_outcome(story, "End of the instance that was removed", event->outcome, at);
+                story->ended |= event->outcome == OUTCOME_OK;
                 break;
+        case EVENT_SWEPT: note_sweep(story, &event->swept, at); break;
         case EVENT_RIGHTS: break;
         case EVENT_POLICY: story_note(story, at, "note", "The settings were read again."); break;
         case EVENT_PAUSED:
                 story_note(story, at, "note",
                         mono_is_set(event->paused_until) ? "Somebody has paused this host."
                                                          : "This host is not paused.");
+                break;
+        case EVENT_RESUMED:
+                story_note(story, at, "note",
+                        "Somebody has resumed this host: the brake loop is released, if it held.");
                 break;
         case EVENT_GROUP:
                 story_note(story, at, "note", "Auto Scaling says: this instance is %s.",
@@ -275,7 +332,7 @@ static void note_verdict(Story *story, const TraceAfter *after, Wall at) {
 /* Of these what is done says it already. */
 static bool speaks_for_itself(const Story *story, Stage stage) {
         return stage == STAGE_DRAINING || stage == STAGE_DETACHING || stage == STAGE_VERIFYING ||
-               stage == STAGE_UNDOING || stage == STAGE_REPAIRING ||
+               stage == STAGE_UNDOING || stage == STAGE_REPAIRING || stage == STAGE_ENDING ||
                (stage == STAGE_LOOKING && story->looks > 0);
 }
 
@@ -306,7 +363,14 @@ static void note_brakes(Story *story, const TraceAfter *after, Now now) {
         story->brakes = after->brakes;
 }
 
-static void note_effects(Story *story, const Plan *plan, Wall at) {
+static const char *own_effect(const Effect *effect) {
+        static const char *const removals[ACTION_N] = {
+                [ACTION_OBSERVE] = "Detaching this instance from its group; the desired capacity stays.",
+                [ACTION_DETACH] = "Detaching this instance from its group; the desired capacity stays.",
+                [ACTION_UNHEALTHY] =
+                        "Telling the group that this instance is unhealthy: it terminates and replaces it.",
+                [ACTION_STANDBY] = "Putting this instance on standby; the desired capacity stays.",
+        };
         static const char *const sentences[EFFECT_TYPE_N] = {
                 [EFFECT_CONFIRM] = "Asking ECS whether it calls the agent connected.",
                 [EFFECT_LOOK] = "Looking at ECS, the peers and the Auto Scaling group.",
@@ -314,22 +378,49 @@ static void note_effects(Story *story, const Plan *plan, Wall at) {
                 [EFFECT_REPAIR] = "Restarting the agent's service.",
                 [EFFECT_DRAIN] = "Setting the container instance to DRAINING, marked as ours.",
                 [EFFECT_UNDRAIN] = "Setting the container instance back to ACTIVE if its drain is ours.",
-                [EFFECT_DETACH] = "Detaching this instance from its group; the desired capacity stays.",
-                [EFFECT_VERIFY] = "Reading what became of the detach.",
+                [EFFECT_VERIFY] = "Reading what became of the removal.",
+                [EFFECT_END] =
+                        "Ending this instance, as the settings say: deregistering, stopping, terminating.",
+                [EFFECT_SWEEP] = "Patrol: listing the disconnected peers of the group.",
         };
 
-        for (unsigned i = 0; i < plan->n_effects; i++) {
-                EffectType type = plan->effects[i].type;
+        return effect->type == EFFECT_DETACH ? removals[effect->action] : sentences[effect->type];
+}
 
-                if (type == EFFECT_FORGET)
+static const char *peer_effect(const Effect *effect) {
+        static const char *const sentences[EFFECT_TYPE_N] = {
+                [EFFECT_LOOK] = "Patrol: looking at a disconnected peer, as it would itself.",
+                [EFFECT_DRAIN] =
+                        "Patrol: setting the container instance of the peer to DRAINING, on its behalf.",
+                [EFFECT_UNDRAIN] = "Patrol: taking back our drain of the peer.",
+                [EFFECT_DETACH] = "Patrol: taking the peer out of the group, on its behalf.",
+                [EFFECT_VERIFY] = "Patrol: reading what became of the removal of the peer.",
+        };
+
+        return sentences[effect->type];
+}
+
+static void note_effects(Story *story, const Plan *plan, Wall at) {
+        for (unsigned i = 0; i < plan->n_effects; i++) {
+                const Effect *effect = &plan->effects[i];
+                const char *sentence = effect->peer ? peer_effect(effect) : own_effect(effect);
+
+                if (effect->type == EFFECT_FORGET)
                         continue;
-                if (sentences[type])
-                        story_note(story, at, "do", "%s", sentences[type]);
+                if (sentence)
+                        story_note(story, at, "do", "%s", sentence);
                 else
-                        story_note(story, at, "do", "Doing: %s.", effect_to_string(type));
-                story->repaired |= type == EFFECT_REPAIR;
-                story->drained |= type == EFFECT_DRAIN;
-                story->detached |= type == EFFECT_DETACH;
+                        story_note(story, at, "do", "Doing: %s.", effect_to_string(effect->type));
+                if (effect->peer) {
+                        story->peer = effect->ticket;
+                        continue;
+                }
+                story->repaired |= effect->type == EFFECT_REPAIR;
+                story->drained |= effect->type == EFFECT_DRAIN;
+                if (effect->type != EFFECT_DETACH)
+                        continue;
+                story->detached = true;
+                story->action = effect->action;
         }
 }
 
@@ -337,9 +428,15 @@ static bool is_open(Stage stage) {
         return stage != STAGE_WATCHING && stage != STAGE_GRACE;
 }
 
+static bool is_out(Stage stage) {
+        return stage == STAGE_REMOVED || stage == STAGE_ENDING;
+}
+
 /* When it began, was opened, and was over. */
 static void note_course(Story *story, const TraceAfter *after, Now now) {
         bool was_open = story->known && is_open(story->now.stage);
+
+        story->by_peer |= story->known && story->now.stage == STAGE_WATCHING && is_out(after->stage);
 
         if (mono_is_set(after->ill_from) && !wall_is_set(story->opened))
                 story->ill_from = wall_add(now.wall, -mono_since(now.mono, after->ill_from));
@@ -349,7 +446,7 @@ static void note_course(Story *story, const TraceAfter *after, Now now) {
                 story->cause = after->cause;
                 memcpy(story->evidence, story->says, sizeof(story->evidence));
         }
-        if (is_open(after->stage) && after->stage != STAGE_REMOVED)
+        if (is_open(after->stage) && !is_out(after->stage))
                 story->closed = WALL_NEVER;
         else if (was_open && !wall_is_set(story->closed))
                 story->closed = now.wall;
@@ -364,10 +461,12 @@ void story_step(Story *story, Now now, const Event *event, const Plan *plan, con
         if (after) {
                 bool changed = !story->known || story->now.cause != after->cause;
                 bool moved = !story->known || story->now.stage != after->stage;
+                bool ended =
+                        story->known && story->now.stage == STAGE_ENDING && after->stage == STAGE_REMOVED;
 
                 if ((plan->verdict_changed && changed) || (moved && after->stage == STAGE_GRACE))
                         note_verdict(story, after, now.wall);
-                if (plan->stage_changed && moved && !speaks_for_itself(story, after->stage))
+                if (plan->stage_changed && moved && !ended && !speaks_for_itself(story, after->stage))
                         note_stage(story, after, now);
                 if (after->stage == STAGE_HELD && (plan->brakes_changed || plan->stage_changed))
                         note_brakes(story, after, now);
@@ -429,7 +528,30 @@ void story_line(Story *story, const TraceLine *line) {
 /* --- the end ----------------------------------------------------------------------------------------------------- */
 
 bool story_ended(const Story *story) {
-        return wall_is_set(story->closed) || (story->known && story->now.stage == STAGE_REMOVED);
+        return wall_is_set(story->closed) || (story->known && is_out(story->now.stage));
+}
+
+const char *story_removal(const Story *story) {
+        static const char *const names[ACTION_N] = {
+                [ACTION_OBSERVE] = "a detach",
+                [ACTION_DETACH] = "a detach",
+                [ACTION_UNHEALTHY] = "a word to the group that it is unhealthy",
+                [ACTION_STANDBY] = "standby",
+        };
+
+        return story->detached ? names[story->action] : "";
+}
+
+static const char *removed_text(const Story *story) {
+        if (story->by_peer)
+                return "a peer that patrols took the instance out of its group, on its behalf.";
+        switch ((Action) story->action) {
+        case ACTION_UNHEALTHY: return "the group was told that the instance is unhealthy, and replaces it.";
+        case ACTION_STANDBY: return "the instance was put on standby.";
+        case ACTION_OBSERVE:
+        case ACTION_DETACH: break;
+        }
+        return "the instance was taken out of its group.";
 }
 
 const char *story_ending(const Story *story, char *buffer, size_t n) {
@@ -440,8 +562,12 @@ const char *story_ending(const Story *story, char *buffer, size_t n) {
         else if (!story_ended(story))
                 (void) snprintf(buffer, n, "not over as far as the trace tells, stage %s.",
                         stage_to_string(story->now.stage));
-        else if (story->now.stage == STAGE_REMOVED)
-                (void) snprintf(buffer, n, "the instance was taken out of its group.");
+        else if (is_out(story->now.stage))
+                (void) snprintf(buffer, n, "%s%s", removed_text(story),
+                        !story->ended ? ""
+                        : story->action == ACTION_UNHEALTHY
+                                ? " It was deregistered, too."
+                                : " It was ended afterwards, as the settings say.");
         else if (story->now.cause == CAUSE_NONE)
                 (void) snprintf(buffer, n, "the agent has connected again.%s", undone);
         else if (story->connected)

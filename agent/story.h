@@ -35,6 +35,10 @@ typedef struct Story {
         bool known;          /* .now is */
         bool connected;      /* ECS called the agent connected, and that was the last word */
         bool repaired, drained, undone, detached, held;
+        bool by_peer;    /* it was removed without a step of its own */
+        bool ended;      /* what had to be done to the orphan was done */
+        unsigned action; /* Action that was taken, if .detached */
+        uint32_t peer;   /* ticket of the last effect that was patrol's, at a peer */
         unsigned looks;
         char evidence[WITNESS_N][160]; /* what each witness said when the incident was opened; "" nothing */
         char says[WITNESS_N][160];     /* ... says now */
@@ -55,6 +59,8 @@ void story_core(Story *story, const Core *core);
 void story_note(Story *story, Wall at, const char *kind, const char *format, ...)
         __attribute__((format(printf, 4, 5)));
 
+/** story_removal() - what was done to the instance at last, as a noun: "a detach"; "" nothing */
+const char *story_removal(const Story *story);
 /** story_ending() - how it ended, as a sentence that follows "Ended: " */
 const char *story_ending(const Story *story, char *buffer, size_t n);
 /** story_ended() - whether it is over as far as the trace tells */

@@ -115,6 +115,8 @@ NAME_OF(outcome, Outcome)
 NAME_OF(control_status, ControlStatus)
 NAME_OF(look_part, LookPart)
 NAME_OF(action, Action)
+NAME_OF(orphan_action, OrphanAction)
+NAME_OF(patrol_stage, PatrolStage)
 NAME_OF(reading, Reading)
 NAME_OF(log_state, LogState)
 NAME_OF(cause, Cause)
@@ -154,9 +156,13 @@ static const char *name_of_event(unsigned value) {
                 [EVENT_UNDRAINED] = "undrained",
                 [EVENT_DETACHED] = "detached",
                 [EVENT_VERIFIED] = "verified",
+                [EVENT_ENDED] = "ended",
+                [EVENT_SWEPT] = "swept",
+                [EVENT_SIZES] = "sizes",
                 [EVENT_RIGHTS] = "rights",
                 [EVENT_POLICY] = "policy",
                 [EVENT_PAUSED] = "paused",
+                [EVENT_RESUMED] = "resumed",
                 [EVENT_GROUP] = "group",
                 [EVENT_RESTORED] = "restored",
         };
@@ -300,12 +306,36 @@ static const Field confirmation_fields[] = {
         NAMED(Confirmation, outcome, outcome, OUTCOME_N),
         NUMBER(Confirmation, connected),
         NAMED(Confirmation, status, control_status, CONTROL_STATUS_N),
-        NUMBER(Confirmation, marked),
         NUMBER(Confirmation, updating),
+        NUMBER(Confirmation, marked),
+        NUMBER(Confirmation, patrolled),
+        NUMBER(Confirmation, held),
+        NAMED(Confirmation, action, action, ACTION_N),
+        NUMBER(Confirmation, held_at),
+        NUMBER(Confirmation, marked_at),
+        NUMBER(Confirmation, patrolled_at),
+        NUMBER(Confirmation, patrolled_by),
         NUMBER(Confirmation, server_time),
 };
 STRUCT(confirmation);
-HOLDS(Confirmation, 24);
+HOLDS(Confirmation, 64);
+
+static const Field peer_name_fields[] = {
+        TEXT(PeerName, arn),
+        TEXT(PeerName, instance_id),
+};
+STRUCT(peer_name);
+HOLDS(PeerName, 320);
+
+static const Field sweep_fields[] = {
+        NAMED(Sweep, outcome, outcome, OUTCOME_N),
+        NUMBER(Sweep, n_down),
+        BELOW(Sweep, n, SWEEP_PEERS_MAX + 1),
+        NESTEDS(Sweep, peers, peer_name),
+        NUMBER(Sweep, server_time),
+};
+STRUCT(sweep);
+HOLDS(Sweep, 2584);
 
 static const Field population_fields[] = {
         NUMBER(Population, members),
@@ -315,11 +345,14 @@ STRUCT(population);
 HOLDS(Population, 8);
 
 static const Field look_fields[] = {
+        NUMBER(Look, of_peer),
         NAMED(Look, outcome, outcome, OUTCOME_N),
         NAMED(Look, failed, look_part, LOOK_PART_N),
         TEXT(Look, action),
         NAMED(Look, lifecycle, lifecycle, LIFECYCLE_N),
         NUMBER(Look, spot_notice),
+        NUMBER(Look, unhealthy),
+        NUMBER(Look, another_group),
         NESTED(Look, own, confirmation),
         NESTED(Look, cluster, population),
         NESTED(Look, group, population),
@@ -352,7 +385,7 @@ static const Field look_fields[] = {
         NUMBER(Look, server_time),
 };
 STRUCT(look);
-HOLDS(Look, 2864);
+HOLDS(Look, 2912);
 
 static const Field rights_fields[] = {
         NUMBERS(Rights, granted),
@@ -387,10 +420,16 @@ static const Field policy_fields[] = {
         NUMBER(Policy, turn),
         NUMBER(Policy, settle),
         NUMBER(Policy, boot_grace),
+        NAMED(Policy, orphan, orphan_action, ORPHAN_ACTION_N),
+        NUMBER(Policy, orphan_after),
+        NUMBER(Policy, orphan_deregister),
+        NUMBER(Policy, patrol),
+        NUMBER(Policy, patrol_every),
+        NUMBER(Policy, patrol_after),
         NUMBER(Policy, external),
 };
 STRUCT(policy);
-HOLDS(Policy, 168);
+HOLDS(Policy, 208);
 
 static const Field record_fields[] = {
         NUMBER(Record, incident),
@@ -406,17 +445,33 @@ static const Field record_fields[] = {
         NUMBER(Record, acted),
         NUMBER(Record, looped),
         NUMBER(Record, released),
+        NUMBER(Record, ended),
+        NAMED(Record, action, action, ACTION_N),
+        NAMED(Record, peer_stage, patrol_stage, PATROL_STAGE_N),
+        NAMED(Record, peer_action, action, ACTION_N),
+        NUMBER(Record, peer_changed),
+        NUMBER(Record, peer_sent),
+        NESTED(Record, peer, peer_name),
 };
 STRUCT(record);
-HOLDS(Record, 64);
+HOLDS(Record, 416);
 
 static const Field verification_fields[] = {
         NAMED(Verification, outcome, outcome, OUTCOME_N),
         NAMED(Verification, lifecycle, lifecycle, LIFECYCLE_N),
         NUMBER(Verification, activity),
+        NUMBER(Verification, unhealthy),
 };
 STRUCT(verification);
 HOLDS(Verification, 12);
+
+static const Field sizes_fields[] = {
+        NUMBER(Sizes, cluster),
+        NUMBER(Sizes, group),
+        NUMBER(Sizes, self),
+};
+STRUCT(sizes);
+HOLDS(Sizes, 16);
 
 static const Field restored_fields[] = {
         NESTED(Restored, record, record),
@@ -426,7 +481,7 @@ static const Field restored_fields[] = {
         NUMBER(Restored, no_journal),
 };
 STRUCT(restored);
-HOLDS(Restored, 72);
+HOLDS(Restored, 424);
 
 static const Field event_sample_fields[] = { NESTED(Event, sample, sample) };
 STRUCT(event_sample);
@@ -438,6 +493,10 @@ static const Field event_outcome_fields[] = { NAMED(Event, outcome, outcome, OUT
 STRUCT(event_outcome);
 static const Field event_verified_fields[] = { NESTED(Event, verified, verification) };
 STRUCT(event_verified);
+static const Field event_swept_fields[] = { NESTED(Event, swept, sweep) };
+STRUCT(event_swept);
+static const Field event_sizes_fields[] = { NESTED(Event, sizes, sizes) };
+STRUCT(event_sizes);
 static const Field event_rights_fields[] = { NESTED(Event, rights, rights) };
 STRUCT(event_rights);
 static const Field event_policy_fields[] = { NESTED(Event, policy, policy) };
@@ -459,6 +518,9 @@ static const Struct *event_variant(const void *object) {
                 [EVENT_UNDRAINED] = &event_outcome_struct,
                 [EVENT_DETACHED] = &event_outcome_struct,
                 [EVENT_VERIFIED] = &event_verified_struct,
+                [EVENT_ENDED] = &event_outcome_struct,
+                [EVENT_SWEPT] = &event_swept_struct,
+                [EVENT_SIZES] = &event_sizes_struct,
                 [EVENT_RIGHTS] = &event_rights_struct,
                 [EVENT_POLICY] = &event_policy_struct,
                 [EVENT_PAUSED] = &event_paused_struct,
@@ -467,7 +529,7 @@ static const Struct *event_variant(const void *object) {
         };
         const Event *event = object;
 
-        static_assert(EVENT_TYPE_N == 14, "a new event needs a row, unless it carries nothing, and a name");
+        static_assert(EVENT_TYPE_N == 18, "a new event needs a row, unless it carries nothing, and a name");
         return variants[event->type];
 }
 
@@ -476,15 +538,17 @@ static const Field event_fields[] = {
         NUMBER(Event, ticket),
 };
 VARIED(event, event_variant);
-HOLDS(Event, 2872);
+HOLDS(Event, 2920);
 
 static const Field effect_fields[] = {
         NAMED(Effect, type, effect, EFFECT_TYPE_N),
         NUMBER(Effect, ticket),
         NUMBER(Effect, whole),
+        NUMBER(Effect, peer),
+        NAMED(Effect, action, action, ACTION_N),
 };
 STRUCT(effect);
-HOLDS(Effect, 12);
+HOLDS(Effect, 16);
 
 static const Field plan_fields[] = {
         NUMBER(Plan, wake),
@@ -495,9 +559,10 @@ static const Field plan_fields[] = {
         NUMBER(Plan, verdict_changed),
         NUMBER(Plan, stage_changed),
         NUMBER(Plan, brakes_changed),
+        NUMBER(Plan, patrol_changed),
 };
 STRUCT(plan);
-HOLDS(Plan, 72);
+HOLDS(Plan, 88);
 
 static const Field check_fields[] = {
         NAMED(Check, believed, reading, READING_N),
@@ -538,6 +603,7 @@ static const Field checks_fields[] = {
         NESTED(Checks, memory, check),
         NESTED(Checks, control, confirmation),
         NUMBER(Checks, control_at),
+        NUMBER(Checks, control_early),
         NUMBER(Checks, answered_this_boot),
         NUMBER(Checks, registered_before),
         NUMBER(Checks, registered_at),
@@ -548,7 +614,7 @@ static const Field checks_fields[] = {
         NUMBER(Checks, our_drain),
 };
 STRUCT(checks);
-HOLDS(Checks, 1024);
+HOLDS(Checks, 1064);
 
 static const Field verdict_fields[] = {
         NAMED(Verdict, cause, cause, CAUSE_N),
@@ -573,17 +639,40 @@ HOLDS(Turn, 24);
 
 static const Field recall_peer_fields[] = {
         NUMBER(RecallPeer, id),
+        NUMBER(RecallPeer, since),
         NUMBER(RecallPeer, sick),
         NUMBER(RecallPeer, removed),
         NUMBER(RecallPeer, ours),
 };
 STRUCT(recall_peer);
-HOLDS(RecallPeer, 32);
+HOLDS(RecallPeer, 40);
 
 static const Field recall_fields[] = {
         NESTEDS(Recall, peers, recall_peer),
+        NUMBER(Recall, returned),
 };
 STRUCT(recall);
+
+static const Field patrol_fields[] = {
+        NAMED(Patrol, stage, patrol_stage, PATROL_STAGE_N),
+        NUMBER(Patrol, due),
+        NUMBER(Patrol, awaiting),
+        NUMBER(Patrol, answer_due),
+        BELOW(Patrol, throttled, 64),
+        NESTED(Patrol, peer, peer_name),
+        NAMED(Patrol, action, action, ACTION_N),
+        NUMBER(Patrol, found_at),
+        NUMBER(Patrol, looked_at),
+        NUMBER(Patrol, begun_at),
+        NUMBER(Patrol, slot),
+        NUMBER(Patrol, tries),
+        NUMBER(Patrol, stage_from),
+        BRAKES(Patrol, brakes),
+        NUMBER(Patrol, sweeps),
+        NUMBER(Patrol, removals),
+};
+STRUCT(patrol);
+HOLDS(Patrol, 432);
 
 static const Field core_fields[] = {
         NESTED(Core, policy, policy),
@@ -613,6 +702,9 @@ static const Field core_fields[] = {
         NUMBER(Core, confirmations),
         NUMBER(Core, confirm_at),
         NUMBER(Core, first_confirmed),
+        NUMBER(Core, crowd_jitter),
+        NUMBER(Core, blind_from),
+        NUMBER(Core, blind_at),
         NUMBER(Core, unanswered),
         NUMBER(Core, confirm_jitter),
         NESTED(Core, look, look),
@@ -621,6 +713,7 @@ static const Field core_fields[] = {
         NUMBER(Core, holds),
         NUMBER(Core, share_held),
         NUMBER(Core, share_moved),
+        NUMBER(Core, settle_from),
         NUMBER(Core, share_ended),
         NUMBER(Core, share_from),
         NUMBER(Core, slow_lane),
@@ -628,25 +721,33 @@ static const Field core_fields[] = {
         NESTED(Core, recall, recall),
         NUMBER(Core, service_known),
         NUMBER(Core, service_offset),
+        NUMBER(Core, begun_at),
         NUMBER(Core, slot_taken),
         NUMBER(Core, slot),
         NUMBER(Core, clear_looks),
         NUMBER(Core, last_sick),
         NUMBER(Core, last_sick_known),
+        NUMBER(Core, sick_at),
         NUMBER(Core, stage_from),
         NUMBER(Core, due),
         NUMBER(Core, tries),
         NUMBER(Core, repair_done),
+        NUMBER(Core, repaired_until),
         NUMBER(Core, paused_until),
         NUMBER(Core, boot_grace_until),
         NUMBER(Core, cooldown_until),
         NUMBER(Core, seen_outside),
+        NUMBER(Core, end_at),
+        NUMBER(Core, outside_asked),
+        NUMBER(Core, woke_at),
         BRAKES(Core, brakes),
         NUMBERS(Core, brake_until),
         NUMBER(Core, removals),
+        NESTED(Core, sizes, sizes),
+        NESTED(Core, patrol, patrol),
 };
 STRUCT(core);
-HOLDS(Core, 8744);
+HOLDS(Core, 10800);
 
 static const Field after_fields[] = {
         NAMED(TraceAfter, stage, stage, STAGE_N),

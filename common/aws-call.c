@@ -48,7 +48,7 @@ struct AwsCall {
         JsonWriter body;
         char target[128]; /* X-Amz-Target of JSON services, root element of the others */
         char invocation[37];
-        bool once;
+        bool once, yield;
         Span timeout;
         size_t max_answer;
 
@@ -150,7 +150,9 @@ static AwsCodeClass aws_code_class(const char *code) {
                 { "ValidationError",                        AWS_CODE_FINAL },
                 { "ClientException",                        AWS_CODE_FINAL },
                 { "ClusterNotFoundException",               AWS_CODE_FINAL },
+                { "DryRunOperation",                        AWS_CODE_FINAL }, /* granted, and not done */
                 { "InvalidParameterException",              AWS_CODE_FINAL },
+                { "UnsupportedOperation",                   AWS_CODE_FINAL },
         };
         /* clang-format on */
 
@@ -406,6 +408,8 @@ static bool aws_call_may_retry(AwsCall *call, int error, bool extra) {
                 return true;
         }
         if (call->answer.outcome != AWS_THROTTLED && call->answer.outcome != AWS_UNAVAILABLE)
+                return false;
+        if (call->yield && call->answer.outcome == AWS_THROTTLED)
                 return false;
         /* It would be too long again. */
         if (error == -E2BIG || call->tries >= call->limit || !bucket_take(&call->aws->bucket, cost))
@@ -712,6 +716,7 @@ int aws_call(Aws *aws, const AwsRequest *request, AwsDone done, void *userdata, 
         call->userdata = userdata;
         call->service = request->service;
         call->once = request->once;
+        call->yield = request->yield;
         call->timeout = request->timeout > 0 ? request->timeout : AWS_TIMEOUT;
         call->max_answer = request->max_answer > 0 ? request->max_answer : AWS_ANSWER_MAX;
         call->limit = AWS_TRIES;

@@ -60,6 +60,7 @@ typedef struct AwsRequest {
         const char *body;
         size_t n_body;
         bool once;         /* never retried after it may have reached the service: re-read instead */
+        bool yield;        /* throttled: ends at once, for the caller spreads out what it asks again */
         Span timeout;      /* of each try; 0: 10 s */
         size_t max_answer; /* bytes; 0: 1 MiB */
 } AwsRequest;

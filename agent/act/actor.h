@@ -3,7 +3,8 @@
 
 /*
  * Carries the core's effects out, one by one, and gives each answer back as an Event with the effect's ticket. It decides
- * nothing. One effect of each kind is under way at a time; a new one cancels the old.
+ * nothing. One effect of each kind is under way at a time; a new one cancels the old. What is done for a peer does
+ * not cancel what is done for ourselves, but for looks.
  */
 
 #include <systemd/sd-bus.h>
@@ -40,6 +41,7 @@ DEFINE_CLEANUP(Actor, actor_free)
 /** What an effect is carried out with. Lent for the length of the call. */
 typedef struct ActorContext {
         const Target *target;
+        const Target *peer; /* of effects with .peer: cluster, ARN, instance id and group; else NULL */
         const Policy *policy;
         const Record *record;
         sd_bus *bus;      /* NULL: none */
@@ -52,7 +54,7 @@ int actor_do(Actor *actor, const Effect *effect, const ActorContext *context);
 /** actor_refuse() - answer @effect, from the loop, as one that has certainly not happened */
 int actor_refuse(Actor *actor, const Effect *effect);
 
-/** actor_describe() - set our own attributes at ECS to these, soon; tried again until it has worked */
+/** actor_describe() - set our own attributes at ECS to these and to @target's group; tried again until it has worked */
 int actor_describe(Actor *actor, const Target *target, const char *action, const char *hold);
 
 /**
@@ -64,11 +66,12 @@ int actor_find_group(Actor *actor, const Target *target,
         void (*found)(const char *group, Lifecycle lifecycle, void *userdata));
 
 /**
- * actor_count_members() - ask once how many instances are registered in our cluster; @counted: from the loop, only if
- * that is answered
+ * actor_count() - ask how many there are in our cluster and group; @counted: from the loop, with what is known so far,
+ * whenever that has grown; tried again until all is answered
+ *
+ * A group whose capacity counts something else than instances is 0, as is one that @target does not name.
  */
-int actor_count_members(
-        Actor *actor, const Target *target, void (*counted)(uint64_t members, void *userdata));
+int actor_count(Actor *actor, const Target *target, void (*counted)(const Sizes *sizes, void *userdata));
 
 const Rights *actor_rights(const Actor *actor);
 /** actor_note() - another part has made a call: learn about our rights from it */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Calls of the Auto Scaling API about ourselves. What an activity was is told by its description and its cause, which
+ * Calls of the Auto Scaling API about ourselves or a peer. What an activity was is told by its description and its cause, which
  * are sentences for people: there is no field for it. Sentences as the service has written them since 2014.
  */
 
@@ -23,11 +23,12 @@ struct AutoScalingCall {
         Aws *aws;
         Target target;
         AutoScalingFound found;
-        AutoScalingDetached detached;
+        AutoScalingRemoved removed;
         AutoScalingVerified verified;
         void *userdata;
-        AwsCall *step; /* the one that is under way */
-        Wall since;    /* autoscaling_verify(), by the service's clock */
+        AwsCall *step;  /* the one that is under way */
+        Wall since;     /* autoscaling_verify(), by the service's clock */
+        bool unhealthy; /* ... and what the first read has said */
 };
 
 /* -- the pure part -------------------------------------------------------------------------------------- */
@@ -142,17 +143,52 @@ int autoscaling_read_activity(const XmlNode *member, Activity *ret) {
         return 0;
 }
 
+/* HEALTHY in one answer and Healthy in another. */
+bool autoscaling_is_unhealthy(const XmlNode *member) {
+        const char *health = xml_text(member, "HealthStatus");
+
+        return health && strcasecmp(health, "HEALTHY") != 0;
+}
+
+int autoscaling_read_size(const XmlNode *group, uint32_t *ret, bool *ret_weighted) {
+        const char *capacity = xml_text(group, "DesiredCapacity");
+        const char *type = xml_text(group, "DesiredCapacityType");
+        const XmlNode *overrides = xml_find(group, "MixedInstancesPolicy/LaunchTemplate/Overrides");
+        uint64_t size = 0, weight = 0, heaviest = 1;
+        bool weighted = false;
+
+        if (!capacity || parse_u64(capacity, &size) < 0 || size > UINT32_MAX)
+                return -EBADMSG;
+        xml_for_each(member, overrides, "member") {
+                const char *text = xml_text(member, "WeightedCapacity");
+
+                if (!text || !*text || strcmp(text, "1") == 0)
+                        continue;
+                weighted = true;
+                if (parse_u64(text, &weight) < 0)
+                        return -EBADMSG;
+                if (weight > heaviest)
+                        heaviest = weight;
+        }
+        /* Of vCPU or memory nothing follows for the number of instances. */
+        if (type && *type && strcmp(type, "units") != 0) {
+                weighted = true;
+                size = 0;
+        }
+        *ret = (uint32_t) (size / heaviest);
+        *ret_weighted = weighted;
+        return 0;
+}
+
 /**
- * The answer to DescribeAutoScalingInstances about ourselves. An empty list means that we are in no group; an answer
+ * The answer to DescribeAutoScalingInstances about one. An empty list means that it is in no group; an answer
  * without a list means nothing, for a removal is concluded from the former.
  */
-static Outcome read_membership(
-        const AwsAnswer *answer, const char *instance_id, char group[static 256], Lifecycle *lifecycle) {
+static Outcome read_membership(const AwsAnswer *answer, const char *instance_id, Membership *ret) {
         const XmlNode *list = NULL;
         Outcome outcome = ecs_outcome(answer, false);
 
-        group[0] = '\0';
-        *lifecycle = LIFECYCLE_UNKNOWN;
+        *ret = (Membership){};
         if (outcome != OUTCOME_OK)
                 return outcome;
         list = xml_find(answer->xml, "DescribeAutoScalingInstancesResult/AutoScalingInstances");
@@ -164,20 +200,21 @@ static Outcome read_membership(
                            *name = xml_text(member, "AutoScalingGroupName");
                 const char *state = xml_text(member, "LifecycleState");
 
-                if (!id || !name || !state || !*name || strlen(name) >= 256)
+                if (!id || !name || !state || !*name || strlen(name) >= sizeof(ret->group))
                         return OUTCOME_BLIND;
                 if (strcmp(id, instance_id) != 0)
                         continue;
-                memcpy(group, name, strlen(name) + 1);
-                *lifecycle = lifecycle_from_string(state);
+                memcpy(ret->group, name, strlen(name) + 1);
+                ret->lifecycle = lifecycle_from_string(state);
+                ret->unhealthy = autoscaling_is_unhealthy(member);
                 return OUTCOME_OK;
         }
-        *lifecycle = LIFECYCLE_NO_GROUP;
+        ret->lifecycle = LIFECYCLE_NO_GROUP;
         return OUTCOME_OK;
 }
 
-/** Whether one of the activities tells of our detachment since @since. */
-static Outcome read_detachment(const AwsAnswer *answer, const char *instance_id, Wall since, bool *ret) {
+/** Whether one of the activities tells of the instance's removal since @since. */
+static Outcome read_removal(const AwsAnswer *answer, const char *instance_id, Wall since, bool *ret) {
         const XmlNode *list = NULL;
         Outcome outcome = ecs_outcome(answer, false);
 
@@ -192,7 +229,7 @@ static Outcome read_detachment(const AwsAnswer *answer, const char *instance_id,
 
                 if (autoscaling_read_activity(member, &activity) < 0)
                         return OUTCOME_BLIND;
-                if (activity.removal == REMOVAL_DETACHED && strcmp(activity.instance_id, instance_id) == 0 &&
+                if (activity.removal != REMOVAL_NONE && strcmp(activity.instance_id, instance_id) == 0 &&
                         !wall_before(activity.start, since))
                         *ret = true;
         }
@@ -232,14 +269,23 @@ static int send_instances(AutoScalingCall *call, AwsDone answered) {
         return send_query(call, "DescribeAutoScalingInstances", false, &body, answered);
 }
 
-static int send_detach(AutoScalingCall *call, AwsDone answered) {
+static int send_removal(AutoScalingCall *call, Action action, AwsDone answered) {
         _cleanup_(json_writer_done) JsonWriter body = {};
+        const char *name = autoscaling_removal(action);
 
+        if (!name)
+                return -EINVAL;
         json_writer_init(&body, SCALING_CALL_BODY_MAX);
-        aws_query_append(&body, "InstanceIds.member.1", call->target.instance_id);
-        aws_query_append(&body, "AutoScalingGroupName", call->target.group);
-        aws_query_append(&body, "ShouldDecrementDesiredCapacity", "false");
-        return send_query(call, "DetachInstances", true, &body, answered);
+        if (action == ACTION_UNHEALTHY) {
+                aws_query_append(&body, "InstanceId", call->target.instance_id);
+                aws_query_append(&body, "HealthStatus", "Unhealthy");
+                aws_query_append(&body, "ShouldRespectGracePeriod", "false");
+        } else {
+                aws_query_append(&body, "InstanceIds.member.1", call->target.instance_id);
+                aws_query_append(&body, "AutoScalingGroupName", call->target.group);
+                aws_query_append(&body, "ShouldDecrementDesiredCapacity", "false");
+        }
+        return send_query(call, name, true, &body, answered);
 }
 
 static int send_activities(AutoScalingCall *call, AwsDone answered) {
@@ -278,12 +324,11 @@ AutoScalingCall *autoscaling_call_free(AutoScalingCall *call) {
 
 static void find_answered(const AwsAnswer *answer, void *userdata) {
         AutoScalingCall *call = userdata;
-        char group[256];
-        Lifecycle lifecycle;
+        Membership is;
         Outcome outcome;
 
-        outcome = read_membership(answer, call->target.instance_id, group, &lifecycle);
-        call->found(outcome, group, lifecycle, answer, call->userdata);
+        outcome = read_membership(answer, call->target.instance_id, &is);
+        call->found(outcome, &is, answer, call->userdata);
 }
 
 int autoscaling_find(
@@ -303,22 +348,32 @@ int autoscaling_find(
         return 0;
 }
 
-static void detach_answered(const AwsAnswer *answer, void *userdata) {
-        AutoScalingCall *call = userdata;
-
-        call->detached(ecs_outcome(answer, true), answer, call->userdata);
+const char *autoscaling_removal(Action action) {
+        switch (action) {
+        case ACTION_OBSERVE: return NULL;
+        case ACTION_DETACH: return "DetachInstances";
+        case ACTION_UNHEALTHY: return "SetInstanceHealth";
+        case ACTION_STANDBY: return "EnterStandby";
+        }
+        return NULL;
 }
 
-int autoscaling_detach(
-        Aws *aws, const Target *target, AutoScalingDetached done, void *userdata, AutoScalingCall **ret) {
+static void removal_answered(const AwsAnswer *answer, void *userdata) {
+        AutoScalingCall *call = userdata;
+
+        call->removed(ecs_outcome(answer, true), answer, call->userdata);
+}
+
+int autoscaling_remove(Aws *aws, const Target *target, Action action, AutoScalingRemoved done,
+        void *userdata, AutoScalingCall **ret) {
         _cleanup_(autoscaling_call_freep) AutoScalingCall *call = NULL;
         int r;
 
         r = autoscaling_call_new(&call, aws, target, userdata);
         if (r < 0)
                 return r;
-        call->detached = done;
-        r = send_detach(call, detach_answered);
+        call->removed = done;
+        r = send_removal(call, action, removal_answered);
         if (r < 0)
                 return r;
 
@@ -328,10 +383,10 @@ int autoscaling_detach(
 
 static void verify_activities(const AwsAnswer *answer, void *userdata) {
         AutoScalingCall *call = userdata;
-        Verification verification = { .lifecycle = LIFECYCLE_IN_SERVICE };
+        Verification verification = { .lifecycle = LIFECYCLE_IN_SERVICE, .unhealthy = call->unhealthy };
 
         verification.outcome =
-                read_detachment(answer, call->target.instance_id, call->since, &verification.activity);
+                read_removal(answer, call->target.instance_id, call->since, &verification.activity);
         call->verified(&verification, answer, call->userdata);
 }
 
@@ -348,17 +403,19 @@ static void verify_unsent(AutoScalingCall *call, int error) {
 static void verify_membership(const AwsAnswer *answer, void *userdata) {
         AutoScalingCall *call = userdata;
         Verification verification = {};
-        char group[256];
+        Membership is;
         int r;
 
-        verification.outcome =
-                read_membership(answer, call->target.instance_id, group, &verification.lifecycle);
+        verification.outcome = read_membership(answer, call->target.instance_id, &is);
+        verification.lifecycle = is.lifecycle;
+        verification.unhealthy = is.unhealthy;
         if (verification.outcome != OUTCOME_OK || verification.lifecycle != LIFECYCLE_IN_SERVICE) {
                 call->verified(&verification, answer, call->userdata);
                 return;
         }
         /* The group's list may lag behind its activities. */
-        memcpy(call->target.group, group, sizeof(group));
+        memcpy(call->target.group, is.group, sizeof(is.group));
+        call->unhealthy = is.unhealthy;
         r = send_activities(call, verify_activities);
         if (r < 0)
                 verify_unsent(call, r);

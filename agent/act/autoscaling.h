@@ -1,18 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Calls of the Auto Scaling API about ourselves: which group, detach, verify. */
+/* Calls of the Auto Scaling API about ourselves, or a peer that patrol acts for: which group, remove, verify. */
 
 #include "agent/act/target.h"
-#include "agent/decide/core.h"
+#include "agent/decide/core.h" /* Verification */
 #include "common/aws-call.h"
 
 typedef struct AutoScalingCall AutoScalingCall;
 
-/** @group: "" if in none. Lent. */
+/** What the group says of an instance. */
+typedef struct Membership {
+        char group[256]; /* "" if in none */
+        Lifecycle lifecycle;
+        bool unhealthy; /* the group is about to replace it */
+} Membership;
+
+/** @is is lent, and means nothing unless @outcome is OUTCOME_OK */
 typedef void (*AutoScalingFound)(
-        Outcome outcome, const char *group, Lifecycle lifecycle, const AwsAnswer *answer, void *userdata);
-typedef void (*AutoScalingDetached)(Outcome outcome, const AwsAnswer *answer, void *userdata);
+        Outcome outcome, const Membership *is, const AwsAnswer *answer, void *userdata);
+typedef void (*AutoScalingRemoved)(Outcome outcome, const AwsAnswer *answer, void *userdata);
 typedef void (*AutoScalingVerified)(
         const Verification *verification, const AwsAnswer *answer, void *userdata);
 
@@ -20,22 +27,40 @@ typedef void (*AutoScalingVerified)(
 int autoscaling_find(
         Aws *aws, const Target *target, AutoScalingFound done, void *userdata, AutoScalingCall **ret);
 
-/**
- * autoscaling_detach() - DetachInstances of ourselves from @target->group, ShouldDecrementDesiredCapacity=false
- *
- * Sent at most once. OUTCOME_LOST when the answer did not come; OUTCOME_REFUSED for ValidationError, which is also what
- * an instance gets that is detached already: read the state to tell.
- */
-int autoscaling_detach(
-        Aws *aws, const Target *target, AutoScalingDetached done, void *userdata, AutoScalingCall **ret);
+/** autoscaling_removal() - the call that @action is: "DetachInstances"; NULL for ACTION_OBSERVE, which is none */
+const char *autoscaling_removal(Action action);
 
 /**
- * autoscaling_verify() - read what has become of us: DescribeAutoScalingInstances, and if that still says InService,
- * the activities since @since for one that tells of our detachment
+ * autoscaling_remove() - take @target out of @target->group by @action, desired capacity unchanged
+ *
+ * ACTION_DETACH: DetachInstances; ACTION_UNHEALTHY: SetInstanceHealth, without regard to the group's grace period;
+ * ACTION_STANDBY: EnterStandby. Sent at most once. OUTCOME_LOST when the answer did not come; OUTCOME_REFUSED for
+ * ValidationError, which is also what an instance gets that is out already: read the state to tell.
+ *
+ * Return: 0; -EINVAL for ACTION_OBSERVE; -ENOMEM.
+ */
+int autoscaling_remove(Aws *aws, const Target *target, Action action, AutoScalingRemoved done,
+        void *userdata, AutoScalingCall **ret);
+
+/**
+ * autoscaling_verify() - read what has become of @target: DescribeAutoScalingInstances, and if that still says
+ * InService, the activities since @since for one that tells of its removal, in whichever way
  * @since: by our own clock, as the core's record has it; corrected in here
  */
 int autoscaling_verify(Aws *aws, const Target *target, Wall since, AutoScalingVerified done, void *userdata,
         AutoScalingCall **ret);
+
+/**
+ * autoscaling_read_size() - how many instances a group is meant to have: a <member> of DescribeAutoScalingGroups
+ * @ret:          where its capacity counts something else, no more than there surely are
+ * @ret_weighted: it does: its instances have weights, or it counts vCPU or memory
+ *
+ * Return: 0; -EBADMSG.
+ */
+int autoscaling_read_size(const XmlNode *group, uint32_t *ret, bool *ret_weighted);
+
+/** autoscaling_is_unhealthy() - a <member> of DescribeAutoScalingInstances: the group is about to replace it */
+bool autoscaling_is_unhealthy(const XmlNode *member);
 
 AutoScalingCall *autoscaling_call_free(AutoScalingCall *call); /* cancels */
 DEFINE_CLEANUP(AutoScalingCall, autoscaling_call_free)

@@ -1,20 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Calls of the ECS API about ourselves. Each is a short chain of AWS calls; every change in it is idempotent, so the AWS
+ * Calls of the ECS API about ourselves or a peer. Each is a short chain of AWS calls; every change in it is idempotent, so the AWS
  * layer may repeat it, and so may the core after a crash.
  */
 
 #include "agent/act/ecs.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <string.h>
 
+#include "agent/decide/policy.h"
+#include "agent/decide/turn.h"
 #include "common/parse.h"
 
 #define ECS_CALL_BODY_MAX 8192
 #define ECS_MARK          "removing"
 #define ECS_NONE          "none"
+#define ECS_HELD          "held"
+#define ECS_ID_MAX        17 /* turn_id() in 16 hex digits, and NUL */
+#define ECS_WORDS_MAX     3  /* attributes that are put or deleted together */
 
 /* Tags, resources and attributes of one instance are some 10 KB; an answer of the default maximum is no use to us. */
 #define ECS_CALL_ANSWER_MAX ((size_t) 256 * 1024)
@@ -25,11 +31,15 @@ struct EcsCall {
         EcsConfirmed confirmed;
         EcsDone done;
         void *userdata;
-        AwsCall *step;            /* the one that is under way */
-        AwsDone answered;         /* what goes on from its answer */
-        EcsSteps steps;           /* it comes last */
-        bool drain;               /* ecs_drain(): the status too */
-        const char *clearing;     /* attribute that is being taken away */
+        AwsCall *step;           /* the one that is under way */
+        AwsDone answered;        /* what goes on from its answer */
+        EcsSteps steps;          /* it comes last */
+        bool drain;              /* ecs_drain(): the status too */
+        bool yield;              /* as in AwsRequest */
+        uint64_t by;             /* ecs_undrain(): as there */
+        bool once;               /* as in AwsRequest */
+        const char *clearing[2]; /* attributes that are being taken away */
+        unsigned n_clearing;
         sd_event_source *nothing; /* answers what needs no call */
 };
 
@@ -79,28 +89,144 @@ static bool ecs_is_updating(const char *status) {
         return false;
 }
 
-bool ecs_read_mark(const cJSON *instance, Wall *ret) {
+/** The hex digits of turn_id(). Return: 0 if that is not what @text is. */
+static uint64_t read_id(const char *text) {
+        uint64_t id = 0;
+
+        if (strlen(text) != ECS_ID_MAX - 1 || strspn(text, "0123456789abcdef") != ECS_ID_MAX - 1)
+                return 0;
+        return sscanf(text, "%" SCNx64, &id) == 1 ? id : 0;
+}
+
+/**
+ * "removing TIME" or "removing TIME ID". A time that cannot be read is WALL_NEVER, an id 0.
+ * Return: whether it says "removing" at all.
+ */
+static bool read_claim(const char *value, Wall *at, uint64_t *by) {
+        size_t n;
+
+        *at = WALL_NEVER;
+        *by = 0;
+        if (strncmp(value, ECS_MARK, strlen(ECS_MARK)) != 0)
+                return false;
+        value += strlen(ECS_MARK);
+        /* One character sets the time apart, whichever it is. */
+        value += *value != '\0';
+        n = strcspn(value, " ");
+        if (parse_rfc3339(value, n, at) < 0)
+                *at = WALL_NEVER;
+        if (value[n])
+                *by = read_id(value + n + 1);
+        return true;
+}
+
+/* Any reason holds for good; "held TIME" is said by a daemon that lives, and says it again and again. */
+static bool read_hold(const char *value, Wall *at) {
+        size_t n = strlen(ECS_HELD);
+
+        *at = WALL_NEVER;
+        if (strncmp(value, ECS_HELD, n) == 0 && value[n] &&
+                parse_rfc3339(value + n + 1, strlen(value + n + 1), at) < 0)
+                *at = WALL_NEVER;
+        return *value && strcmp(value, ECS_NONE) != 0;
+}
+
+/* What we have no name for is not ours to act by. */
+static Action action_from_string(const char *text) {
+        for (Action action = 0; action < ACTION_N; action++)
+                if (strcmp(text, action_to_string(action)) == 0)
+                        return action;
+        return ACTION_OBSERVE;
+}
+
+static void read_attributes(const cJSON *instance, Confirmation *confirmation) {
         const cJSON *attributes = NULL, *attribute = NULL;
         const char *name = NULL, *value = NULL;
-        Wall since = WALL_NEVER;
+        uint64_t nobody = 0;
 
         if (json_get_array(instance, "attributes", &attributes) < 0)
-                return false;
+                return;
         cJSON_ArrayForEach(attribute, attributes) {
                 if (json_get_string(attribute, "name", &name) < 0 ||
-                        strcmp(name, ECS_ATTRIBUTE_INCIDENT) != 0)
+                        json_get_string(attribute, "value", &value) < 0)
                         continue;
-                if (json_get_string(attribute, "value", &value) < 0 ||
-                        strncmp(value, ECS_MARK, strlen(ECS_MARK)) != 0)
-                        return false;
-                value += strlen(ECS_MARK);
-                /* One character sets the time apart, whichever it is. */
-                if (*value && parse_rfc3339(value + 1, strlen(value + 1), &since) < 0)
-                        since = WALL_NEVER;
-                *ret = since;
-                return true;
+                if (strcmp(name, ECS_ATTRIBUTE_ACTION) == 0)
+                        confirmation->action = action_from_string(value);
+                else if (strcmp(name, ECS_ATTRIBUTE_HOLD) == 0)
+                        confirmation->held = read_hold(value, &confirmation->held_at);
+                else if (strcmp(name, ECS_ATTRIBUTE_INCIDENT) == 0)
+                        confirmation->marked = read_claim(value, &confirmation->marked_at, &nobody);
+                else if (strcmp(name, ECS_ATTRIBUTE_PATROL) == 0)
+                        confirmation->patrolled =
+                                read_claim(value, &confirmation->patrolled_at, &confirmation->patrolled_by);
         }
-        return false;
+}
+
+uint64_t ecs_read_group(const cJSON *instance) {
+        const cJSON *attributes = NULL, *attribute = NULL;
+        const char *name = NULL, *value = NULL;
+
+        if (json_get_array(instance, "attributes", &attributes) < 0)
+                return 0;
+        cJSON_ArrayForEach(attribute, attributes) {
+                if (json_get_string(attribute, "name", &name) >= 0 &&
+                        strcmp(name, ECS_ATTRIBUTE_GROUP) == 0 &&
+                        json_get_string(attribute, "value", &value) >= 0)
+                        return read_id(value);
+        }
+        return 0;
+}
+
+Switch ecs_switch_from_string(const char *text) {
+        if (strcmp(text, "on") == 0)
+                return SWITCH_ON;
+        if (strcmp(text, "resume") == 0)
+                return SWITCH_RESUME;
+        return strcmp(text, "off") == 0 ? SWITCH_OFF : SWITCH_NOT_UNDERSTOOD;
+}
+
+int ecs_read_cluster_tag(const cJSON *cluster, Switch *ret) {
+        const cJSON *tags = NULL, *tag = NULL;
+        const char *key = NULL, *value = NULL;
+        Switch is = SWITCH_ON;
+        int r;
+
+        if (!cJSON_IsObject(cluster))
+                return -EBADMSG;
+        r = json_get_array(cluster, "tags", &tags);
+        if (r < 0 && r != -ENOENT)
+                return -EBADMSG;
+        cJSON_ArrayForEach(tag, tags) {
+                if (json_get_string(tag, "key", &key) < 0 || strcmp(key, "ecs-health-agent") != 0)
+                        continue;
+                r = json_get_string(tag, "value", &value);
+                is = ecs_switch_from_string(r < 0 ? "" : value);
+        }
+        *ret = is;
+        return 0;
+}
+
+int ecs_read_registered(const cJSON *cluster, uint32_t *ret) {
+        int64_t registered = 0;
+
+        if (json_get_i64(cluster, "registeredContainerInstancesCount", &registered) < 0 || registered < 0 ||
+                registered > UINT32_MAX)
+                return -EBADMSG;
+        *ret = (uint32_t) registered;
+        return 0;
+}
+
+void ecs_write_cluster(JsonWriter *body, const char *cluster, bool with_tags) {
+        json_begin_object(body, NULL);
+        json_begin_array(body, "clusters");
+        json_string(body, NULL, cluster);
+        json_end_array(body);
+        if (with_tags) {
+                json_begin_array(body, "include");
+                json_string(body, NULL, "TAGS");
+                json_end_array(body);
+        }
+        json_end_object(body);
 }
 
 bool ecs_is_instance_id(const char *text) {
@@ -140,7 +266,6 @@ int ecs_read_found(const cJSON *json, Target *target) {
 int ecs_read_confirmation(const cJSON *instance, Confirmation *ret) {
         Confirmation confirmation = { .outcome = OUTCOME_OK };
         const char *text = NULL;
-        Wall since = WALL_NEVER;
         int r;
 
         if (json_get_bool(instance, "agentConnected", &confirmation.connected) < 0)
@@ -155,7 +280,7 @@ int ecs_read_confirmation(const cJSON *instance, Confirmation *ret) {
                 return -EBADMSG;
         if (r >= 0)
                 confirmation.updating = ecs_is_updating(text);
-        confirmation.marked = ecs_read_mark(instance, &since);
+        read_attributes(instance, &confirmation);
 
         *ret = confirmation;
         return 0;
@@ -254,6 +379,8 @@ static int ecs_send(EcsCall *call, const char *action, JsonWriter *body, AwsDone
                         .action = action,
                         .body = body->text,
                         .n_body = body->n,
+                        .yield = call->yield,
+                        .once = call->once,
                         .max_answer = ECS_CALL_ANSWER_MAX },
                 step_answered, call, &step);
         if (r < 0)
@@ -291,16 +418,17 @@ static int send_status(EcsCall *call, const char *status, AwsDone answered) {
         return ecs_send(call, "UpdateContainerInstancesState", &body, answered);
 }
 
-/** @name2: a second attribute, or NULL */
-static int send_put(EcsCall *call, const char *name, const char *value, const char *name2,
-        const char *value2, AwsDone answered) {
+typedef struct Word {
+        const char *name, *value;
+} Word;
+
+static int send_put(EcsCall *call, const Word *words, unsigned n, AwsDone answered) {
         _cleanup_(json_writer_done) JsonWriter body = {};
 
         body_begin(&body, &call->target);
         json_begin_array(&body, "attributes");
-        body_attribute(&body, &call->target, name, value);
-        if (name2)
-                body_attribute(&body, &call->target, name2, value2);
+        for (unsigned i = 0; i < n; i++)
+                body_attribute(&body, &call->target, words[i].name, words[i].value);
         json_end_array(&body);
         return ecs_send(call, "PutAttributes", &body, answered);
 }
@@ -327,27 +455,35 @@ static void attribute_emptied(const AwsAnswer *answer, void *userdata) {
 
 static void attribute_deleted(const AwsAnswer *answer, void *userdata) {
         EcsCall *call = userdata;
+        Word words[ELEMENTSOF(call->clearing)];
         int r;
 
         if (answer->outcome != AWS_DENIED) {
                 call->done(ecs_outcome(answer, true), answer, call->userdata);
                 return;
         }
-        r = send_put(call, call->clearing, ECS_NONE, NULL, NULL, attribute_emptied);
+        for (unsigned i = 0; i < call->n_clearing; i++)
+                words[i] = (Word){ call->clearing[i], ECS_NONE };
+        r = send_put(call, words, call->n_clearing, attribute_emptied);
         if (r < 0)
                 ecs_unsent(call, r);
 }
 
-/** The last step of a chain: takes an attribute away, or at least its value. */
-static int send_delete(EcsCall *call, const char *name) {
+/** The last step of a chain: takes away the attributes of call->clearing, or at least their values. */
+static int send_delete(EcsCall *call) {
         _cleanup_(json_writer_done) JsonWriter body = {};
 
         body_begin(&body, &call->target);
         json_begin_array(&body, "attributes");
-        body_attribute(&body, &call->target, name, NULL);
+        for (unsigned i = 0; i < call->n_clearing; i++)
+                body_attribute(&body, &call->target, call->clearing[i], NULL);
         json_end_array(&body);
-        call->clearing = name;
         return ecs_send(call, "DeleteAttributes", &body, attribute_deleted);
+}
+
+static void clear(EcsCall *call, const char *name) {
+        assert(call->n_clearing < ELEMENTSOF(call->clearing));
+        call->clearing[call->n_clearing++] = name;
 }
 
 /* -- the four calls ------------------------------------------------------------------------------------- */
@@ -432,6 +568,7 @@ int ecs_confirm(Aws *aws, const Target *target, EcsConfirmed done, void *userdat
         if (r < 0)
                 return r;
         call->confirmed = done;
+        call->yield = true;
         r = *target->arn ? send_describe(call, confirm_answered) : send_find(call, confirm_found);
         if (r < 0)
                 return r;
@@ -456,24 +593,31 @@ static void describe_put(const AwsAnswer *answer, void *userdata) {
                 call->done(outcome, answer, call->userdata);
                 return;
         }
-        r = send_delete(call, ECS_ATTRIBUTE_HOLD);
+        clear(call, ECS_ATTRIBUTE_HOLD);
+        r = send_delete(call);
         if (r < 0)
                 ecs_unsent(call, r);
 }
 
-int ecs_describe(Aws *aws, const Target *target, const char *action, const char *hold, EcsDone done,
-        void *userdata, EcsCall **ret) {
+int ecs_describe(
+        Aws *aws, const Target *target, const EcsWords *words, EcsDone done, void *userdata, EcsCall **ret) {
         _cleanup_(ecs_call_freep) EcsCall *call = NULL;
+        Word list[ECS_WORDS_MAX] = { { ECS_ATTRIBUTE_ACTION, words->action } };
+        char group[ECS_ID_MAX];
+        unsigned n = 1;
         int r;
 
         r = ecs_call_new(&call, aws, target, userdata);
         if (r < 0)
                 return r;
         call->done = done;
-        if (*hold)
-                r = send_put(call, ECS_ATTRIBUTE_ACTION, action, ECS_ATTRIBUTE_HOLD, hold, change_answered);
-        else
-                r = send_put(call, ECS_ATTRIBUTE_ACTION, action, NULL, NULL, describe_put);
+        if (*words->group) {
+                (void) snprintf(group, sizeof(group), "%016" PRIx64, turn_id(words->group));
+                list[n++] = (Word){ ECS_ATTRIBUTE_GROUP, group };
+        }
+        if (*words->hold)
+                list[n++] = (Word){ ECS_ATTRIBUTE_HOLD, words->hold };
+        r = send_put(call, list, n, *words->hold ? change_answered : describe_put);
         if (r < 0)
                 return r;
 
@@ -504,20 +648,32 @@ static void drain_marked(const AwsAnswer *answer, void *userdata) {
                 ecs_unsent(call, r);
 }
 
+/** A mark of our own, or our claim on a peer. */
+static int send_claim(EcsCall *call, const EcsDrain *how) {
+        char time[FORMAT_TIME_MAX], value[sizeof(ECS_MARK) + FORMAT_TIME_MAX + ECS_ID_MAX];
+        Word word = { how->by == 0 ? ECS_ATTRIBUTE_INCIDENT : ECS_ATTRIBUTE_PATROL, value };
+
+        (void) format_rfc3339(time, how->now);
+        if (how->by == 0)
+                (void) snprintf(value, sizeof(value), ECS_MARK " %s", time);
+        else
+                (void) snprintf(value, sizeof(value), ECS_MARK " %s %016" PRIx64, time, how->by);
+        return send_put(call, &word, 1, drain_marked);
+}
+
 int ecs_drain(
-        Aws *aws, const Target *target, bool drain, Wall now, EcsDone done, void *userdata, EcsCall **ret) {
+        Aws *aws, const Target *target, const EcsDrain *how, EcsDone done, void *userdata, EcsCall **ret) {
         _cleanup_(ecs_call_freep) EcsCall *call = NULL;
-        char time[FORMAT_TIME_MAX], mark[sizeof(ECS_MARK) + FORMAT_TIME_MAX];
         int r;
 
+        if (how->by != 0 && !*target->arn)
+                return -EINVAL;
         r = ecs_call_new(&call, aws, target, userdata);
         if (r < 0)
                 return r;
         call->done = done;
-        call->drain = drain;
-        (void) snprintf(mark, sizeof(mark), ECS_MARK " %s", format_rfc3339(time, now));
-        r = *target->arn ? send_put(call, ECS_ATTRIBUTE_INCIDENT, mark, NULL, NULL, drain_marked)
-                         : ecs_do_nothing(call);
+        call->drain = how->drain;
+        r = *target->arn ? send_claim(call, how) : ecs_do_nothing(call);
         if (r < 0)
                 return r;
 
@@ -535,25 +691,56 @@ static void undrain_updated(const AwsAnswer *answer, void *userdata) {
                 call->done(outcome, answer, call->userdata);
                 return;
         }
-        r = send_delete(call, ECS_ATTRIBUTE_INCIDENT);
+        r = send_delete(call);
         if (r < 0)
                 ecs_unsent(call, r);
+}
+
+/* One from the future, or that names no time, is none that a patrol of now could have made. */
+static bool is_claim_young(const Confirmation *is) {
+        Span age = wall_since(is->server_time, is->patrolled_at);
+
+        if (!wall_is_set(is->server_time))
+                return true;
+        return wall_is_set(is->patrolled_at) && age < ECS_CLAIM_OLD && age > -ECS_CLAIM_OLD;
+}
+
+/** What of the marks is ours to take away, into call->clearing. Return: whether a drain is ours as well. */
+static bool find_ours(EcsCall *call, const Confirmation *is) {
+        if (call->by == 0) {
+                if (is->marked)
+                        clear(call, ECS_ATTRIBUTE_INCIDENT);
+                if (is->patrolled)
+                        clear(call, ECS_ATTRIBUTE_PATROL);
+                return true;
+        }
+        if (is->patrolled && is->patrolled_by == call->by)
+                clear(call, ECS_ATTRIBUTE_PATROL);
+        return !is->marked;
 }
 
 static void undrain_read(const AwsAnswer *answer, void *userdata) {
         EcsCall *call = userdata;
         Confirmation is;
+        bool drain_ours;
         int r = 0;
 
         read_described(answer, &call->target, &is);
-        if (is.outcome != OUTCOME_OK || !is.marked) {
+        drain_ours = find_ours(call, &is);
+        if (is.outcome != OUTCOME_OK || call->n_clearing == 0) {
                 call->done(is.outcome, answer, call->userdata);
                 return;
         }
+        if (call->by == 0 && is.patrolled && is_claim_young(&is)) {
+                call->done(OUTCOME_CONTENTION, answer, call->userdata);
+                return;
+        }
         switch (is.status) {
-        case CONTROL_DRAINING: r = send_status(call, "ACTIVE", undrain_updated); break;
+        case CONTROL_DRAINING:
+                r = drain_ours ? send_status(call, "ACTIVE", undrain_updated) : send_delete(call);
+                break;
         case CONTROL_ACTIVE:
-        case CONTROL_REGISTERING: r = send_delete(call, ECS_ATTRIBUTE_INCIDENT); break;
+        case CONTROL_REGISTERING: r = send_delete(call); break;
         case CONTROL_UNKNOWN: call->done(OUTCOME_BLIND, answer, call->userdata); return;
         case CONTROL_DEREGISTERING:
         case CONTROL_INACTIVE:
@@ -565,14 +752,19 @@ static void undrain_read(const AwsAnswer *answer, void *userdata) {
                 ecs_unsent(call, r);
 }
 
-int ecs_undrain(Aws *aws, const Target *target, EcsDone done, void *userdata, EcsCall **ret) {
+int ecs_undrain(Aws *aws, const Target *target, uint64_t by, EcsDone done, void *userdata, EcsCall **ret) {
         _cleanup_(ecs_call_freep) EcsCall *call = NULL;
         int r;
 
+        if (by != 0 && !*target->arn)
+                return -EINVAL;
         r = ecs_call_new(&call, aws, target, userdata);
         if (r < 0)
                 return r;
         call->done = done;
+        call->by = by;
+        /* Between reading whose claim it is and writing, nobody else must get a turn: the whole takes 30 s at most. */
+        call->once = true;
         r = *target->arn ? send_describe(call, undrain_read) : ecs_do_nothing(call);
         if (r < 0)
                 return r;

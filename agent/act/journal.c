@@ -62,6 +62,14 @@ static const JournalField journal_fields[] = {
         JOURNAL_NUMBER("acted", JOURNAL_FIELD_BOOL, record.acted, 1),
         JOURNAL_NUMBER("looped", JOURNAL_FIELD_BOOL, record.looped, 1),
         JOURNAL_NUMBER("released", JOURNAL_FIELD_BOOL, record.released, 1),
+        JOURNAL_NUMBER("ended", JOURNAL_FIELD_BOOL, record.ended, 1),
+        JOURNAL_NUMBER("action", JOURNAL_FIELD_U32, record.action, ACTION_N - 1),
+        JOURNAL_NUMBER("peer_stage", JOURNAL_FIELD_U32, record.peer_stage, PATROL_STAGE_N - 1),
+        JOURNAL_NUMBER("peer_action", JOURNAL_FIELD_U32, record.peer_action, ACTION_N - 1),
+        JOURNAL_NUMBER("peer_changed", JOURNAL_FIELD_WALL, record.peer_changed, INT64_MAX),
+        JOURNAL_NUMBER("peer_sent", JOURNAL_FIELD_WALL, record.peer_sent, INT64_MAX),
+        JOURNAL_TEXT("peer_arn", record.peer.arn),
+        JOURNAL_TEXT("peer", record.peer.instance_id),
 };
 /* clang-format on */
 

@@ -55,6 +55,6 @@ int journal_write(Journal *journal, JournalEntry *entry, int *ret_disk);
  * is missing is 0 or "". Refused: another version, a wrong hash, a number out of range, a key twice.
  * journal_format(): 0; -E2BIG; -EINVAL for a number out of range; -EIO. journal_parse(): 0; -EBADMSG; -EIO.
  */
-#define JOURNAL_TEXT_MAX 4096
+#define JOURNAL_TEXT_MAX 8192
 int journal_format(const JournalEntry *entry, char *buffer, size_t n_buffer, size_t *ret_n);
 int journal_parse(const char *text, size_t n, JournalEntry *ret);

@@ -4,8 +4,9 @@
  * Makes a Look: a chain of reads, each asked for from the answer to the one before.
  *
  *   metadata service   own lifecycle state, spot notice          a state other than InService ends the look
- *   ECS                cluster; where our ARN is not known, ourselves by our EC2 id; one page of disconnected
- *                      instances; that page and ourselves        more than a page ends it
+ *   ECS                where our ARN is not known, ourselves by our EC2 id
+ *                      one page of instances that are disconnected or claimed   more than a page ends it
+ *                      that page and ourselves; the cluster
  *   Auto Scaling       membership of the page's instances        in no group, not InService, or share by the cluster's
  *                                                                numbers ends it
  *                      own group; its refreshes; its activities
@@ -14,6 +15,12 @@
  * Share cannot be judged without the first Auto Scaling read, unless there is more than a page: a disconnected instance
  * that is in no group, an orphan or the registration that a terminated one has left behind, counts neither way, and ECS
  * does not tell these apart. So that read comes first, in at most two calls, and the group's own only if share allows.
+ *
+ * An instance is claimed when its attributes say that it is being removed, by its own agent or by a patrol. Claimed ones
+ * are read also while connected: one that reconnects between its last look and its detach is removed all the same,
+ * and must count in the ledger.
+ *
+ * "We" and "own" below are the look's subject: ourselves, or the peer whom patrol looks at. Its own claims do not count.
  */
 
 #include "agent/act/looker.h"
@@ -41,7 +48,7 @@
 #define LOOK_SCALING_BODY_MAX ((size_t) 16 * 1024)
 #define LOOK_TOKEN_MAX        8192
 
-/* A peer that is marked and in no group may have left ours so lately that the activities do not show it yet. */
+/* A peer that is claimed and in no group may have left ours so lately that the activities do not show it yet. */
 #define LOOK_ACTIVITY_LAG SPAN_MIN(5)
 
 /* A launch that has not begun so long after a removal is not to come; and so long an instance is a young one. */
@@ -49,13 +56,20 @@
 /* The slow lane counts the cluster's removals in this time. */
 #define LOOK_LANE SPAN_HOUR(1)
 
-/** Ourselves (the first), or a disconnected container instance that counts at ECS. */
+/* Cluster query language. The second where the first is refused: it misses claimed ones that are connected. */
+#define LOOK_FILTER                                                                                         \
+        "agentConnected == false or attribute:" ECS_ATTRIBUTE_INCIDENT                                      \
+        " exists or attribute:" ECS_ATTRIBUTE_PATROL " exists"
+#define LOOK_FILTER_PLAIN "agentConnected==false"
+
+/** Ourselves (the first), or a container instance that counts at ECS and is disconnected or claimed. */
 typedef struct Peer {
         char id[64]; /* of the EC2 instance */
         bool disconnected;
-        bool marked; /* its attribute says that it is being removed */
-        Wall marked_at;
-        bool in_group; /* of any group */
+        bool claimed;
+        Wall claimed_at; /* WALL_NEVER: cannot be read */
+        uint64_t group;  /* turn_id() of its group, as its attributes say; 0: they do not */
+        bool in_group;   /* of any group */
         bool in_service;
         bool ours;    /* of our own group */
         bool in_zone; /* in our own zone */
@@ -82,6 +96,7 @@ struct Looker {
         Target target;
         Policy policy;
         bool whole;
+        char finders_group[256]; /* a peer's look: the group of who looks */
         LookDone done;
         void *userdata;
         bool busy;
@@ -139,8 +154,8 @@ static void look_end(Looker *looker, Outcome outcome, const AwsAnswer *answer) {
         (void) imds_call_free(imds_call);
 }
 
-/** Sends the next read; if that cannot be done, the look ends. The answer of the read before is gone afterwards. */
-static void look_ask(
+/** Sends the next read. The answer of the read before is gone afterwards. Return: 0 or what aws_call() said. */
+static int look_send(
         Looker *looker, AwsService service, const char *action, JsonWriter *body, AwsDone answered) {
         AwsCall *call = NULL;
         int r = body->error;
@@ -155,14 +170,21 @@ static void look_ask(
                                 .action = action,
                                 .body = body->text,
                                 .n_body = body->n,
+                                .yield = true,
                                 .max_answer = service == AWS_ECS ? LOOK_ECS_ANSWER_MAX : 0 },
                         answered, looker, &call);
-        if (r < 0) {
-                look_end(looker, OUTCOME_UNAVAILABLE, NULL);
-                return;
-        }
+        if (r < 0)
+                return r;
         (void) aws_call_free(looker->call);
         looker->call = call;
+        return 0;
+}
+
+/** As look_send(); if it cannot be done, the look ends. */
+static void look_ask(
+        Looker *looker, AwsService service, const char *action, JsonWriter *body, AwsDone answered) {
+        if (look_send(looker, service, action, body, answered) < 0)
+                look_end(looker, OUTCOME_UNAVAILABLE, NULL);
 }
 
 /** Return: whether the read has succeeded; else the look is over. */
@@ -179,14 +201,6 @@ static bool look_answered(Looker *looker, const AwsAnswer *answer) {
 
 static void look_blind(Looker *looker, const AwsAnswer *answer) {
         look_end(looker, OUTCOME_BLIND, answer);
-}
-
-static Switch switch_from_string(const char *text) {
-        if (strcmp(text, "on") == 0)
-                return SWITCH_ON;
-        if (strcmp(text, "resume") == 0)
-                return SWITCH_RESUME;
-        return strcmp(text, "off") == 0 ? SWITCH_OFF : SWITCH_NOT_UNDERSTOOD;
 }
 
 /* -- Auto Scaling: activities --------------------------------------------------------------------------- */
@@ -227,15 +241,16 @@ static void move_add(Looker *looker, const Activity *activity) {
         looker->n_moves++;
 }
 
-static void removed_add_marked(Looker *looker, Wall now) {
+static void removed_add_claimed(Looker *looker, Wall now) {
         for (unsigned i = 0; i < looker->n_peers; i++) {
                 const Peer *peer = &looker->peers[i];
-                Wall at = wall_is_set(peer->marked_at) ? peer->marked_at : now;
-
+                Wall at = wall_is_set(peer->claimed_at) ? peer->claimed_at : now;
                 bool late = wall_since(now, at) >= LOOK_ACTIVITY_LAG;
-                bool ours = peer->ours || (!peer->in_group && !late);
+                bool out = !peer->in_group &&
+                           (peer->group != 0 ? peer->group == turn_id(looker->group) : !late);
+                bool ours = peer->ours || out;
 
-                if (!peer->marked || i == 0)
+                if (!peer->claimed || i == 0)
                         continue;
                 removed_add(looker, peer->id, at, ours);
                 /* Its detach has only just begun, or is only just over: no activity tells of it yet. */
@@ -371,7 +386,7 @@ static void ask_replacement(Looker *looker);
 static void look_finish(Looker *looker) {
         Wall now = looker_wall(looker);
 
-        removed_add_marked(looker, now);
+        removed_add_claimed(looker, now);
         count_removed(looker, now);
         looker->look.young = are_we_young(looker, now);
         if (judge_replacement(looker, now, &looker->look.replacement) > 0)
@@ -532,40 +547,8 @@ static void read_group_tag(Looker *looker, const XmlNode *group) {
                 const char *key = xml_text(member, "Key"), *value = xml_text(member, "Value");
 
                 if (key && strcmp(key, "ecs-health-agent") == 0)
-                        looker->look.tag_group = switch_from_string(value ? value : "");
+                        looker->look.tag_group = ecs_switch_from_string(value ? value : "");
         }
-}
-
-/**
- * How many instances the group is meant to have. Where its capacity counts something else, their number can only be
- * bounded from below, and a group taken for smaller than it is holds sooner: by the greatest weight; by nothing
- * where it counts vCPU or memory, which leaves those that are known to be sick.
- */
-static int read_size(Looker *looker, const XmlNode *group) {
-        const char *capacity = xml_text(group, "DesiredCapacity");
-        const char *type = xml_text(group, "DesiredCapacityType");
-        const XmlNode *overrides = xml_find(group, "MixedInstancesPolicy/LaunchTemplate/Overrides");
-        uint64_t size = 0, weight = 0, heaviest = 1;
-
-        if (!capacity || parse_u64(capacity, &size) < 0 || size > UINT32_MAX)
-                return -EBADMSG;
-        xml_for_each(member, overrides, "member") {
-                const char *text = xml_text(member, "WeightedCapacity");
-
-                if (!text || !*text || strcmp(text, "1") == 0)
-                        continue;
-                looker->look.group_weighted = true;
-                if (parse_u64(text, &weight) < 0)
-                        return -EBADMSG;
-                if (weight > heaviest)
-                        heaviest = weight;
-        }
-        if (type && *type && strcmp(type, "units") != 0) {
-                looker->look.group_weighted = true;
-                size = 0;
-        }
-        looker->look.group_size = (uint32_t) (size / heaviest);
-        return 0;
 }
 
 /**
@@ -598,7 +581,8 @@ static void group_answered(const AwsAnswer *answer, void *userdata) {
                 return;
         group = xml_find(answer->xml, "DescribeAutoScalingGroupsResult/AutoScalingGroups/member");
         name = xml_text(group, "AutoScalingGroupName");
-        if (!name || strcmp(name, looker->group) != 0 || read_size(looker, group) < 0) {
+        if (!name || strcmp(name, looker->group) != 0 ||
+                autoscaling_read_size(group, &looker->look.group_size, &looker->look.group_weighted) < 0) {
                 look_blind(looker, answer);
                 return;
         }
@@ -697,6 +681,9 @@ static int read_own_membership(Looker *looker, const XmlNode *list) {
                 if (!state || !group || !*group || strlen(group) >= sizeof(looker->group))
                         return -EBADMSG;
                 looker->look.lifecycle = lifecycle_from_string(state);
+                looker->look.unhealthy = autoscaling_is_unhealthy(member);
+                looker->look.another_group =
+                        looker->look.of_peer && strcmp(group, looker->finders_group) != 0;
                 (void) snprintf(looker->group, sizeof(looker->group), "%s", group);
                 (void) snprintf(looker->zone, sizeof(looker->zone), "%s", zone ? zone : looker->target.zone);
                 return 0;
@@ -754,7 +741,9 @@ static void members_answered(const AwsAnswer *answer, void *userdata) {
                 look_blind(looker, answer);
                 return;
         }
-        if (looker->n_members_asked < looker->n_peers)
+        if (looker->look.another_group)
+                look_end(looker, OUTCOME_OK, NULL); /* not for us to judge */
+        else if (looker->n_members_asked < looker->n_peers)
                 ask_members(looker);
         else
                 judge_members(looker);
@@ -773,7 +762,7 @@ static void ask_members(Looker *looker) {
         look_ask(looker, AWS_AUTO_SCALING, "DescribeAutoScalingInstances", &body, members_answered);
 }
 
-/* -- ECS: the disconnected, and ourselves --------------------------------------------------------------- */
+/* -- ECS: the disconnected and the claimed, and ourselves --------------------------------------------------------------- */
 
 /** Of an ARN, old or new format, the part that is the same in both. */
 static const char *arn_id(const char *arn) {
@@ -800,39 +789,57 @@ static bool is_counted(ControlStatus status) {
         return true;
 }
 
+/** Since when it is claimed: the newer of its own mark and patrol's. */
+static Wall claimed_at(const Confirmation *is) {
+        return wall_before(is->marked_at, is->patrolled_at) ? is->patrolled_at : is->marked_at;
+}
+
+static int peer_add(Looker *looker, const char *id, Peer **ret) {
+        if (looker->n_peers == LOOK_PAGE_MAX)
+                return -EBADMSG;
+        *ret = &looker->peers[looker->n_peers++];
+        (void) snprintf((*ret)->id, sizeof((*ret)->id), "%s", id);
+        return 0;
+}
+
+/** One of the page that is not ourselves. */
+static int read_peer(Looker *looker, const cJSON *instance, const Confirmation *is) {
+        bool claimed = is->marked || is->patrolled;
+        const char *id = NULL;
+        Peer *peer = NULL;
+        int r;
+
+        if (is->connected && !claimed)
+                return 0;
+        /* External instances have other ids and are in no group. One that is registered twice counts once. */
+        if (json_get_string(instance, "ec2InstanceId", &id) < 0 || !ecs_is_instance_id(id) ||
+                peer_find(looker, id)) {
+                looker->ghosts += !is->connected;
+                return 0;
+        }
+        r = peer_add(looker, id, &peer);
+        if (r < 0)
+                return r;
+        peer->disconnected = !is->connected;
+        peer->claimed = claimed;
+        peer->claimed_at = claimed_at(is);
+        peer->group = ecs_read_group(instance);
+        return 0;
+}
+
 static int read_instance(Looker *looker, const cJSON *instance) {
-        Confirmation confirmation;
-        const char *arn = NULL, *id = NULL;
-        Peer *peer = &looker->peers[0];
-        bool own;
+        Confirmation is;
+        const char *arn = NULL;
 
         if (json_get_string(instance, "containerInstanceArn", &arn) < 0 ||
-                ecs_read_confirmation(instance, &confirmation) < 0)
+                ecs_read_confirmation(instance, &is) < 0)
                 return -EBADMSG;
-        own = is_own_arn(looker, arn);
-        if (own && ecs_is_another(instance, &looker->target))
+        if (!is_own_arn(looker, arn))
+                return is_counted(is.status) ? read_peer(looker, instance, &is) : 0;
+        if (ecs_is_another(instance, &looker->target))
                 return -EBADMSG;
-        if (own)
-                looker->look.own = confirmation;
-        if (confirmation.connected || !is_counted(confirmation.status))
-                return 0;
-        if (!own) {
-                /* External instances have other ids and are in no group. */
-                if (json_get_string(instance, "ec2InstanceId", &id) < 0 || !ecs_is_instance_id(id)) {
-                        looker->ghosts++;
-                        return 0;
-                }
-                if (peer_find(looker, id)) {
-                        looker->ghosts++; /* registered twice: the instance counts once */
-                        return 0;
-                }
-                if (looker->n_peers == LOOK_PAGE_MAX)
-                        return -EBADMSG;
-                peer = &looker->peers[looker->n_peers++];
-                (void) snprintf(peer->id, sizeof(peer->id), "%s", id);
-        }
-        peer->disconnected = true;
-        peer->marked = ecs_read_mark(instance, &peer->marked_at);
+        looker->look.own = is;
+        looker->peers[0].disconnected = !is.connected && is_counted(is.status);
         return 0;
 }
 
@@ -874,9 +881,9 @@ static int read_instances(Looker *looker, const AwsAnswer *answer) {
         return 0;
 }
 
-static void count_connected(Looker *looker, uint32_t more) {
+static void count_connected(Looker *looker) {
         const Confirmation *own = &looker->look.own;
-        uint32_t others = looker->not_described + looker->ghosts + more;
+        uint32_t others = looker->not_described + looker->ghosts;
 
         for (unsigned i = 0; i < looker->n_peers; i++)
                 others += looker->peers[i].disconnected;
@@ -884,22 +891,15 @@ static void count_connected(Looker *looker, uint32_t more) {
         looker->look.connected_peers = looker->registered > others ? looker->registered - others : 0;
 }
 
-/** What ECS says is known: on to Auto Scaling, unless share is decided. */
-static void judge_instances(Looker *looker) {
-        Look *look = &looker->look;
-
-        if (!look->more_than_a_page) {
-                count_connected(looker, 0);
-                ask_members(looker);
-                return;
-        }
-        /* There are at least so many; how many more is not worth a call for each hundred. */
-        look->share_decided = true;
-        look->cluster.sick = LOOK_PAGE_MAX;
-        look->cluster.members = looker->registered > LOOK_PAGE_MAX ? looker->registered : LOOK_PAGE_MAX;
-        count_connected(looker, LOOK_PAGE_MAX - looker->peers[0].disconnected);
+/* There are at least so many; how many more, of how many, is not worth a call. In an outage of a region everybody gets here, and
+ * the quota of such reads is the account's. */
+static void end_with_full_page(Looker *looker) {
+        looker->look.more_than_a_page = looker->look.share_decided = true;
+        looker->look.cluster.sick = LOOK_PAGE_MAX;
         look_end(looker, OUTCOME_OK, NULL);
 }
+
+static void ask_cluster(Looker *looker);
 
 static void instances_answered(const AwsAnswer *answer, void *userdata) {
         Looker *looker = userdata;
@@ -909,10 +909,10 @@ static void instances_answered(const AwsAnswer *answer, void *userdata) {
         if (read_instances(looker, answer) < 0)
                 look_blind(looker, answer);
         else
-                judge_instances(looker);
+                ask_cluster(looker);
 }
 
-/** @arns: of the disconnected; only ourselves when there is more than a page, for share is decided then */
+/** @arns: of the page */
 static void ask_instances(Looker *looker, const cJSON *arns) {
         _cleanup_(json_writer_done) JsonWriter body = {};
         const cJSON *arn = NULL;
@@ -925,7 +925,7 @@ static void ask_instances(Looker *looker, const cJSON *arns) {
         if (*looker->target.arn)
                 json_string(&body, NULL, looker->target.arn);
         cJSON_ArrayForEach(arn, arns) {
-                if (looker->look.more_than_a_page || is_own_arn(looker, arn->valuestring))
+                if (is_own_arn(looker, arn->valuestring))
                         continue;
                 if (n == LOOK_PAGE_MAX) {
                         looker->not_described++;
@@ -961,24 +961,36 @@ static void list_answered(const AwsAnswer *answer, void *userdata) {
                 look_blind(looker, answer);
                 return;
         }
-        looker->look.more_than_a_page = json_get_string(answer->json, "nextToken", &token) >= 0 && *token;
+        if (json_get_string(answer->json, "nextToken", &token) >= 0 && *token)
+                end_with_full_page(looker);
         /* Never registered, and nobody else to ask about: an empty list would be refused. */
-        if (!*looker->target.arn && (looker->look.more_than_a_page || cJSON_GetArraySize(arns) == 0))
-                judge_instances(looker);
+        else if (!*looker->target.arn && cJSON_GetArraySize(arns) == 0)
+                ask_cluster(looker);
         else
                 ask_instances(looker, arns);
 }
 
-static void ask_list(Looker *looker) {
+static int send_list(Looker *looker, const char *filter, AwsDone answered);
+
+static void claimed_answered(const AwsAnswer *answer, void *userdata) {
+        Looker *looker = userdata;
+
+        if (answer->outcome != AWS_REFUSED)
+                list_answered(answer, userdata);
+        else if (send_list(looker, LOOK_FILTER_PLAIN, list_answered) < 0)
+                look_end(looker, OUTCOME_UNAVAILABLE, NULL);
+}
+
+static int send_list(Looker *looker, const char *filter, AwsDone answered) {
         _cleanup_(json_writer_done) JsonWriter body = {};
 
         json_writer_init(&body, LOOK_ECS_BODY_MAX);
         json_begin_object(&body, NULL);
         json_string(&body, "cluster", looker->target.cluster);
-        json_string(&body, "filter", "agentConnected==false");
+        json_string(&body, "filter", filter);
         json_i64(&body, "maxResults", LOOK_PAGE_MAX);
         json_end_object(&body);
-        look_ask(looker, AWS_ECS, "ListContainerInstances", &body, list_answered);
+        return look_send(looker, AWS_ECS, "ListContainerInstances", &body, answered);
 }
 
 /* -- ECS: ourselves, where our ARN is not known ---------------------------------------------------------- */
@@ -1003,10 +1015,11 @@ static void find_answered(const AwsAnswer *answer, void *userdata) {
                 count_ourselves(looker);
                 looker->look.own.server_time = answer->server_time;
         }
-        ask_list(looker);
+        if (send_list(looker, LOOK_FILTER, claimed_answered) < 0)
+                look_end(looker, OUTCOME_UNAVAILABLE, NULL);
 }
 
-static void ask_find(Looker *looker) {
+static int send_find(Looker *looker) {
         _cleanup_(json_writer_done) JsonWriter body = {};
 
         json_writer_init(&body, LOOK_ECS_BODY_MAX);
@@ -1014,7 +1027,7 @@ static void ask_find(Looker *looker) {
         json_string(&body, "cluster", looker->target.cluster);
         ecs_write_filter(&body, looker->target.instance_id);
         json_end_object(&body);
-        look_ask(looker, AWS_ECS, "ListContainerInstances", &body, find_answered);
+        return look_send(looker, AWS_ECS, "ListContainerInstances", &body, find_answered);
 }
 
 /* -- ECS: the group's newest replacement ------------------------------------------------------------------ */
@@ -1049,57 +1062,35 @@ static void ask_replacement(Looker *looker) {
 
 /* -- ECS: the cluster ----------------------------------------------------------------------------------- */
 
-static int read_cluster_tags(Looker *looker, const cJSON *cluster) {
-        const cJSON *tags = NULL, *tag = NULL;
-        const char *key = NULL, *value = NULL;
-        int r;
-
-        r = json_get_array(cluster, "tags", &tags);
-        if (r < 0)
-                return r == -ENOENT ? 0 : r;
-        cJSON_ArrayForEach(tag, tags) {
-                if (json_get_string(tag, "key", &key) < 0 || strcmp(key, "ecs-health-agent") != 0)
-                        continue;
-                r = json_get_string(tag, "value", &value);
-                looker->look.tag_cluster = switch_from_string(r < 0 ? "" : value);
-        }
-        return 0;
-}
-
 static void cluster_answered(const AwsAnswer *answer, void *userdata) {
         Looker *looker = userdata;
         const cJSON *clusters = NULL, *cluster = NULL;
-        int64_t registered = 0;
+        uint32_t registered = 0;
 
         if (!look_answered(looker, answer))
                 return;
         (void) json_get_array(answer->json, "clusters", &clusters);
         cluster = cJSON_GetArrayItem(clusters, 0);
-        if (json_get_i64(cluster, "registeredContainerInstancesCount", &registered) < 0 || registered < 0 ||
-                registered > UINT32_MAX || read_cluster_tags(looker, cluster) < 0) {
+        if (ecs_read_registered(cluster, &registered) < 0 ||
+                ecs_read_cluster_tag(cluster, &looker->look.tag_cluster) < 0) {
                 look_blind(looker, answer);
                 return;
         }
-        looker->registered = (uint32_t) registered;
-        if (*looker->target.arn)
-                ask_list(looker);
-        else
-                ask_find(looker);
+        looker->registered += registered;
+        count_connected(looker);
+        ask_members(looker);
 }
 
 static void ask_cluster(Looker *looker) {
         _cleanup_(json_writer_done) JsonWriter body = {};
 
         json_writer_init(&body, LOOK_ECS_BODY_MAX);
-        json_begin_object(&body, NULL);
-        json_begin_array(&body, "clusters");
-        json_string(&body, NULL, looker->target.cluster);
-        json_end_array(&body);
-        json_begin_array(&body, "include");
-        json_string(&body, NULL, "TAGS");
-        json_end_array(&body);
-        json_end_object(&body);
+        ecs_write_cluster(&body, looker->target.cluster, true);
         look_ask(looker, AWS_ECS, "DescribeClusters", &body, cluster_answered);
+}
+
+static int begin_at_ecs(Looker *looker) {
+        return *looker->target.arn ? send_list(looker, LOOK_FILTER, claimed_answered) : send_find(looker);
 }
 
 /* -- the metadata service ------------------------------------------------------------------------------- */
@@ -1127,7 +1118,8 @@ static void spot_answered(const ImdsAnswer *answer, void *userdata) {
                 return;
         }
         looker->look.spot_notice = answer->error == 0;
-        ask_cluster(looker);
+        if (begin_at_ecs(looker) < 0)
+                look_end(looker, OUTCOME_UNAVAILABLE, NULL);
 }
 
 static Lifecycle read_lifecycle(const ImdsAnswer *answer) {
@@ -1163,33 +1155,40 @@ static void lifecycle_answered(const ImdsAnswer *answer, void *userdata) {
 
 /* -- the looker ----------------------------------------------------------------------------------------- */
 
-int looker_start(Looker *looker, const Target *target, const Policy *policy, bool whole, LookDone done,
-        void *userdata) {
-        int r;
-
-        if (looker->busy)
-                return -EBUSY;
-        if (!*target->instance_id || !*target->cluster)
-                return -EINVAL;
-
-        looker->target = *target;
-        looker->policy = *policy;
-        looker->whole = whole;
-        looker->done = done;
-        looker->userdata = userdata;
-        looker->look = (Look){ .own = { .outcome = OUTCOME_BLIND }, /* until it has been asked */
-                .self = turn_id(target->instance_id) };
+static void look_begin(Looker *looker, const LookOrder *order) {
+        looker->target = *order->target;
+        looker->policy = *order->policy;
+        looker->whole = order->whole;
+        (void) snprintf(looker->finders_group, sizeof(looker->finders_group), "%s",
+                order->own ? order->own->group : "");
+        looker->look = (Look){ .of_peer = order->own != NULL,
+                .own = { .outcome = OUTCOME_BLIND }, /* until it has been asked */
+                .self = turn_id(order->target->instance_id) };
         looker->scaling_calls = looker->activity_pages = 0;
         looker->registered = looker->not_described = looker->ghosts = 0;
         memset(looker->peers, 0, sizeof(looker->peers));
-        (void) snprintf(looker->peers[0].id, sizeof(looker->peers[0].id), "%s", target->instance_id);
+        (void) snprintf(looker->peers[0].id, sizeof(looker->peers[0].id), "%s", order->target->instance_id);
         looker->n_peers = 1;
         looker->n_members_asked = looker->n_zones = looker->n_removed = looker->n_moves = 0;
         looker->replaced_at = WALL_NEVER;
         looker->group[0] = looker->zone[0] = '\0';
+}
 
-        r = ask_metadata(looker, "autoscaling/target-lifecycle-state",
-                "/latest/meta-data/autoscaling/target-lifecycle-state", lifecycle_answered);
+int looker_start(Looker *looker, const LookOrder *order, LookDone done, void *userdata) {
+        const Target *target = order->target;
+        int r;
+
+        if (looker->busy)
+                return -EBUSY;
+        if (!*target->instance_id || !*target->cluster || (order->own && !*target->arn))
+                return -EINVAL;
+
+        look_begin(looker, order);
+        looker->done = done;
+        looker->userdata = userdata;
+        r = order->own ? begin_at_ecs(looker)
+                       : ask_metadata(looker, "autoscaling/target-lifecycle-state",
+                                 "/latest/meta-data/autoscaling/target-lifecycle-state", lifecycle_answered);
         if (r < 0)
                 return r;
         looker->busy = true;

@@ -49,7 +49,7 @@ const MetricRow metric_table[METRIC_N] = {
         [METRIC_TASKS_STUCK] = { "tasks_stuck", "Count", false, 0, METRIC_COUNT_MAX,
                 "Tasks whose state has not been the desired one for three minutes." },
         [METRIC_REMEDIATION_STAGE] = { "remediation_stage", "None", false, 0, STAGE_N - 1,
-                "Where the remedy stands: 0 watching, 3 held, 11 removed; the manual lists them all." },
+                "Where the remedy stands: 0 watching, 3 held, 11 removed, 12 ending; the manual lists them all." },
         [METRIC_REMEDIATION_HELD] = { "remediation_held", "Count", false, 0, BRAKE_N,
                 "How many brakes keep a disconnected host from being removed; each brake by its name." },
         [METRIC_REMEDIATION_PERFORMED] = { "remediation_performed", "Count", true, 0, METRIC_COUNT_MAX,

@@ -22,6 +22,7 @@ struct Prober {
         void *userdata;
         Rights rights;
         Target target;
+        Policy policy;
         unsigned next; /* index of the probe after the one under way */
         AwsCall *call; /* the one under way, or the last one */
         bool busy;
@@ -92,6 +93,40 @@ static int delete_body(const RightQuestion *question, JsonWriter *body) {
         return attribute_body(question, NULL, body);
 }
 
+static int deregister_body(const RightQuestion *question, JsonWriter *body) {
+        char arn[640];
+        int r;
+
+        r = impossible_arn(question->target, arn, sizeof(arn));
+        if (r < 0)
+                return r;
+        json_begin_object(body, NULL);
+        json_string(body, "cluster", question->target->cluster);
+        json_string(body, "containerInstance", arn);
+        json_bool(body, "force", true);
+        json_end_object(body);
+        return body->error;
+}
+
+/* EC2's own way to ask. It comes before IAM that an instance must exist, so it is about ourselves. */
+static int dry_body(const RightQuestion *question, JsonWriter *body) {
+        if (!*question->target->instance_id)
+                return -ENOENT;
+        aws_query_append(body, "DryRun", "true");
+        aws_query_append(body, "InstanceId.1", question->target->instance_id);
+        return body->error;
+}
+
+/* Healthy, should there be one of that name after all. */
+static int health_body(const RightQuestion *question, JsonWriter *body) {
+        if (!*question->target->group)
+                return -ENOENT;
+        aws_query_append(body, "InstanceId", PROBE_INSTANCE);
+        aws_query_append(body, "HealthStatus", "Healthy");
+        return body->error;
+}
+
+/* EnterStandby takes the same. */
 static int detach_body(const RightQuestion *question, JsonWriter *body) {
         if (!*question->target->group)
                 return -ENOENT;
@@ -190,12 +225,44 @@ static const struct {
         [RIGHT_ECS_PUT_ATTRIBUTES] = { AWS_ECS, "PutAttributes", put_body },
         [RIGHT_ECS_DELETE_ATTRIBUTES] = { AWS_ECS, "DeleteAttributes", delete_body },
         [RIGHT_ASG_DETACH] = { AWS_AUTO_SCALING, "DetachInstances", detach_body },
+        [RIGHT_ASG_SET_HEALTH] = { AWS_AUTO_SCALING, "SetInstanceHealth", health_body },
+        [RIGHT_ASG_ENTER_STANDBY] = { AWS_AUTO_SCALING, "EnterStandby", detach_body },
+        [RIGHT_ECS_DEREGISTER] = { AWS_ECS, "DeregisterContainerInstance", deregister_body },
+        [RIGHT_EC2_STOP] = { AWS_EC2, "StopInstances", dry_body },
+        [RIGHT_EC2_TERMINATE] = { AWS_EC2, "TerminateInstances", dry_body },
         [RIGHT_CLOUDWATCH_PUT] = { AWS_CLOUDWATCH, "PutMetricData", metrics_body },
 };
 /* clang-format on */
 
 AwsService right_service(Right right) {
         return right_calls[right].service;
+}
+
+bool right_used(Right right, const Policy *policy) {
+        bool acts = policy->action != ACTION_OBSERVE && !policy->external;
+        bool detaches = acts && policy->action == ACTION_DETACH;
+        bool terminates = acts && policy->action == ACTION_UNHEALTHY;
+
+        switch (right) {
+        case RIGHT_ECS_UPDATE_STATE: return acts;
+        case RIGHT_ASG_DETACH: return detaches;
+        case RIGHT_ASG_SET_HEALTH: return terminates;
+        case RIGHT_ASG_ENTER_STANDBY: return acts && policy->action == ACTION_STANDBY;
+        case RIGHT_ECS_DEREGISTER: return (detaches || terminates) && policy->orphan_deregister;
+        case RIGHT_EC2_STOP: return detaches && policy->orphan == ORPHAN_STOP;
+        case RIGHT_EC2_TERMINATE: return detaches && policy->orphan == ORPHAN_TERMINATE;
+        case RIGHT_ECS_DESCRIBE_CONTAINER_INSTANCES:
+        case RIGHT_ECS_LIST_CONTAINER_INSTANCES:
+        case RIGHT_ECS_DESCRIBE_CLUSTERS:
+        case RIGHT_ASG_DESCRIBE_INSTANCES:
+        case RIGHT_ASG_DESCRIBE_GROUPS:
+        case RIGHT_ASG_DESCRIBE_ACTIVITIES:
+        case RIGHT_ASG_DESCRIBE_REFRESHES:
+        case RIGHT_ECS_PUT_ATTRIBUTES:
+        case RIGHT_ECS_DELETE_ATTRIBUTES:
+        case RIGHT_CLOUDWATCH_PUT: return true;
+        }
+        return true;
 }
 
 int right_call(Aws *aws, const RightQuestion *question, AwsDone done, void *userdata, AwsCall **ret) {
@@ -261,7 +328,8 @@ const Rights *prober_rights(const Prober *prober) {
 
 /* The daemon's reads tell of their rights by being used; these would be tried only when it is too late. */
 static const Right probes[] = { RIGHT_ECS_UPDATE_STATE, RIGHT_ECS_PUT_ATTRIBUTES,
-        RIGHT_ECS_DELETE_ATTRIBUTES, RIGHT_ASG_DETACH };
+        RIGHT_ECS_DELETE_ATTRIBUTES, RIGHT_ASG_DETACH, RIGHT_ASG_SET_HEALTH, RIGHT_ASG_ENTER_STANDBY,
+        RIGHT_ECS_DEREGISTER, RIGHT_EC2_STOP, RIGHT_EC2_TERMINATE };
 
 static void probe_answered(const AwsAnswer *answer, void *userdata);
 
@@ -284,7 +352,11 @@ static int probe_next(Prober *prober) {
         int r, error = 0;
 
         while (prober->next < ELEMENTSOF(probes)) {
-                r = probe_send(prober, probes[prober->next++]);
+                Right right = probes[prober->next++];
+
+                if (!right_used(right, &prober->policy))
+                        continue;
+                r = probe_send(prober, right);
                 if (r >= 0)
                         return 0;
                 if (r != -ENOENT)
@@ -305,8 +377,9 @@ static void probe_answered(const AwsAnswer *answer, void *userdata) {
                 prober->changed(&prober->rights, prober->userdata);
 }
 
-int prober_start(Prober *prober, const Target *target) {
+int prober_start(Prober *prober, const Target *target, const Policy *policy) {
         prober->target = *target; /* also for those that are still to come: the group may be news */
+        prober->policy = *policy;
         if (prober->busy)
                 return 0;
         prober->next = 0;

@@ -3,11 +3,12 @@
 
 /*
  * What our role may do. Reads tell it by being used; write rights are probed with ids that cannot exist: AccessDenied
- * means no, ValidationError or MISSING means yes. Nothing is changed by a probe.
+ * means no, ValidationError or MISSING means yes. Those of EC2 are tried dry on ourselves. Nothing is changed by a probe.
  */
 
 #include "agent/act/target.h"
 #include "agent/decide/look.h"
+#include "agent/decide/policy.h"
 #include "common/aws-call.h"
 
 /** What a right is tried with. */
@@ -28,6 +29,8 @@ int right_call(Aws *aws, const RightQuestion *question, AwsDone done, void *user
 /** right_granted() - what the end of a call says about the right to make it */
 Granted right_granted(AwsOutcome outcome);
 AwsService right_service(Right right);
+/** right_used() - whether these settings ever make the call: no other right is missed */
+bool right_used(Right right, const Policy *policy);
 
 typedef struct Prober Prober;
 
@@ -38,8 +41,8 @@ int prober_new(Prober **ret, Aws *aws, RightsChanged changed, void *userdata);
 Prober *prober_free(Prober *prober);
 DEFINE_CLEANUP(Prober, prober_free)
 
-/** prober_start() - probe UpdateContainerInstancesState, Put- and DeleteAttributes, DetachInstances; no-op while under way */
-int prober_start(Prober *prober, const Target *target);
+/** prober_start() - probe the rights to change something that these settings use; no-op while under way */
+int prober_start(Prober *prober, const Target *target, const Policy *policy);
 /** prober_note() - a call of @action has ended: learn from it. Unknown actions are ignored. */
 void prober_note(Prober *prober, const char *action, AwsOutcome outcome);
 const Rights *prober_rights(const Prober *prober);

@@ -27,24 +27,44 @@ static bool late(Mono end, Mono now, Mono *until) {
 }
 
 static bool grace_holds(const BrakeInput *input, Mono *until) {
-        (void) until;
-        return !input->grace_over;
+        if (input->grace_over)
+                return false;
+        (void) late(input->grace_end, input->now.mono, until);
+        return true;
 }
 
 static bool confirm_holds(const BrakeInput *input, Mono *until) {
-        (void) until;
-        return input->confirmations < 2;
+        return late(input->confirm_until, input->now.mono, until) || input->confirmations < 2;
 }
 
-/* Without the first nothing is published; without the second an attribute is left behind, emptied. */
-static bool right_is_needed(Right right) {
-        return right != RIGHT_CLOUDWATCH_PUT && right != RIGHT_ECS_DELETE_ATTRIBUTES;
+static bool right_is_needed(const Policy *policy, Right right) {
+        switch (right) {
+        case RIGHT_ECS_DESCRIBE_CONTAINER_INSTANCES:
+        case RIGHT_ECS_LIST_CONTAINER_INSTANCES:
+        case RIGHT_ECS_DESCRIBE_CLUSTERS:
+        case RIGHT_ASG_DESCRIBE_INSTANCES:
+        case RIGHT_ASG_DESCRIBE_GROUPS:
+        case RIGHT_ASG_DESCRIBE_ACTIVITIES:
+        case RIGHT_ASG_DESCRIBE_REFRESHES:
+        case RIGHT_ECS_UPDATE_STATE:
+        case RIGHT_ECS_PUT_ATTRIBUTES: return true;
+        case RIGHT_ASG_DETACH: return policy->action == ACTION_DETACH;
+        case RIGHT_ASG_SET_HEALTH: return policy->action == ACTION_UNHEALTHY;
+        case RIGHT_ASG_ENTER_STANDBY: return policy->action == ACTION_STANDBY;
+        /* Without these an attribute is left behind, emptied; the orphan stays; nothing is published. */
+        case RIGHT_ECS_DELETE_ATTRIBUTES:
+        case RIGHT_ECS_DEREGISTER:
+        case RIGHT_EC2_STOP:
+        case RIGHT_EC2_TERMINATE:
+        case RIGHT_CLOUDWATCH_PUT: return false;
+        }
+        return true;
 }
 
 static bool rights_holds(const BrakeInput *input, Mono *until) {
         (void) until;
         for (Right right = 0; right < RIGHT_N; right++)
-                if (right_is_needed(right) && input->rights->granted[right] == GRANTED_NO)
+                if (right_is_needed(input->policy, right) && input->rights->granted[right] == GRANTED_NO)
                         return true;
         return false;
 }
@@ -96,8 +116,8 @@ static bool settle_holds(const BrakeInput *input, Mono *until) {
 
 static bool path_holds(const BrakeInput *input, Mono *until) {
         (void) until;
-        return decides_by_look(input) && !input->verdict->dead && input->look->connected_peers < PEERS_MIN &&
-               input->path != PATH_WORKS;
+        return decides_by_look(input) && !input->verdict->dead && !input->look->more_than_a_page &&
+               input->look->connected_peers < PEERS_MIN && input->path != PATH_WORKS;
 }
 
 /* Whether the look has read the group, and what it says of it means something. */
@@ -170,7 +190,9 @@ static bool turn_holds(const BrakeInput *input, Mono *until) {
 
 static bool blind_holds(const BrakeInput *input, Mono *until) {
         (void) until;
-        return !decides_by_look(input) || input->look->own.outcome != OUTCOME_OK;
+        /* A look that ended with a full page has not asked about ourselves: share holds. */
+        return !decides_by_look(input) ||
+               (input->look->own.outcome != OUTCOME_OK && !input->look->more_than_a_page);
 }
 
 const BrakeRow brake_table[BRAKE_N] = {

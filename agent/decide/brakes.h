@@ -43,7 +43,9 @@ typedef struct BrakeInput {
         const Look *look; /* NULL: none has been made, or none that is fresh: those that need it are blind */
         const Rights *rights;
         bool grace_over;
+        Mono grace_end;         /* MONO_NEVER: not known */
         unsigned confirmations; /* agentConnected=false, in a row, since grace began */
+        Mono confirm_until;     /* before this they are too close to each other; MONO_NEVER: they are not */
         Mono paused_until;      /* MONO_NEVER: not paused */
         Mono boot_grace_until;
         Mono cooldown_until;   /* MONO_NEVER: none */

@@ -82,6 +82,7 @@ typedef struct Checks {
 
         Confirmation control;    /* last answer of ECS */
         Mono control_at;         /* MONO_NEVER: none */
+        bool control_early;      /* it was asked so early that it may not have noticed yet */
         bool answered_this_boot; /* introspection answered, or a listener was seen */
         bool registered_before;  /* now or in an earlier boot of this instance */
         Mono registered_at;      /* first registered answer that we saw; MONO_NEVER */

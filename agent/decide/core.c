@@ -5,10 +5,9 @@
  * table, ask the brakes, and say when to be woken.
  */
 
-#include "agent/decide/core.h"
-
 #include <stddef.h>
 
+#include "agent/decide/core-parts.h"
 #include "agent/decide/remedy.h"
 
 /* Observation counts as unbroken while steps are no further apart than this; the live daemon steps every 10 s and a
@@ -16,23 +15,22 @@
 #define BREAK_MAX SPAN_SEC(90)
 /* More than a slewed or stepped clock drifts between two steps: it was set. */
 #define CLOCK_JUMP_MAX SPAN_SEC(10)
-/* An effect has deadlines and retries of its own; an answer that is later than all of them is none. */
-#define ANSWER_MAX SPAN_MIN(5)
 /* The agent's announced retry gets this long to succeed. */
 #define RETRY_GRACE  SPAN_SEC(90)
 #define REPAIR_PAUSE SPAN_HOUR(1)
-/* Two looks are compared only if they are not further apart than this. */
-#define SHARE_MEMORY SPAN_MIN(30)
-#define PATH_FRESH   SPAN_MIN(3)
 /* One witness alone says "down" for this long: ask ECS for a second opinion. Normal reconnects are over by then. */
 #define LONE_DELAY SPAN_SEC(60)
 /* After our own restart the witnesses get this long to speak again before an open incident counts as over. */
 #define GATHER_MIN SPAN_SEC(10)
 /* An instance whose metadata says InService this long after its removal has been attached again. */
 #define ATTACHED_AGAIN SPAN_MIN(10)
-/* The slow lane: after so long a share hold, one removal in as long a time for the whole cluster. The look counts the
- * removals of this time for it. */
-#define LANE_AFTER SPAN_HOUR(1)
+/* So long after the look that began a removal nobody else takes its mark for a left-over. */
+#define UNDO_FREELY SPAN_MIN(8)
+/* A drain or a claim at ECS is believed to be nobody's any more after an outage that was longer than this. */
+#define TIDY_AFTER SPAN_MIN(10)
+/* Before grace ends that goes on for an announced retry or a late confirmation, and before repair.wait ends, there is time
+ * for the first of the two looks. */
+#define LOOK_AHEAD(turn) ((turn) *3 / 4)
 
 /* --- small things ------------------------------------------------------------------------------------------------ */
 
@@ -45,8 +43,7 @@ static uint64_t draw(Core *core) {
         return z ^ (z >> 31);
 }
 
-/* @from <= result <= @to */
-static Span draw_span(Core *core, Span from, Span to) {
+Span core_draw_span(Core *core, Span from, Span to) {
         return from >= to ? from : from + (Span) (draw(core) % (uint64_t) (to - from + 1));
 }
 
@@ -79,12 +76,6 @@ Mono core_grace_end(const Core *core) {
         return core->retry_bar_set && !core->verdict.dead ? mono_max(end, core->retry_bar) : end;
 }
 
-static bool grace_over(const Core *core, Mono now) {
-        Mono end = core_grace_end(core);
-
-        return core->grace_served || (mono_is_set(end) && !mono_before(now, end));
-}
-
 bool core_incident_open(const Core *core) {
         return core->stage != STAGE_WATCHING && core->stage != STAGE_GRACE && core->stage != STAGE_REMOVED;
 }
@@ -94,6 +85,8 @@ static void forget_illness(Core *core) {
         core->retry_bar_set = false;
         core->confirmations = 0;
         core->first_confirmed = MONO_NEVER;
+        core->crowd_jitter = 0;
+        core->blind_from = core->blind_at = MONO_NEVER;
 }
 
 void core_init(Core *core, const Policy *policy, uint64_t seed, Now now) {
@@ -112,54 +105,38 @@ void core_init(Core *core, const Policy *policy, uint64_t seed, Now now) {
 
 /* --- taking events in -------------------------------------------------------------------------------------------- */
 
+/* A peer may have begun to remove us while nothing of us moved, and be gone itself: see whether it has left a claim. The
+ * metadata service must have spoken since, and not all hosts ask at once after an outage of many. */
+static void tidy_soon(Core *core, Mono now) {
+        Span turn = core->policy.turn, spread = turn / 240 * core->sizes.cluster;
+
+        core->woke_at = now;
+        core->outside_asked = false;
+        if (core->tidying || core->record.drained)
+                return;
+        core->tidying = true;
+        core->tidy_tries = 0;
+        core->tidy_at = mono_add(now, turn + core_draw_span(core, 0, span_max(spread, turn)));
+}
+
 /* Only observed time counts: after a suspend, a freeze of our own or a clock that was set, grace begins anew. */
-static void notice_break(Core *core, Now now) {
+static bool notice_break(Core *core, Now now) {
         Span offset = clock_sub_saturating(now.wall.usec, now.mono.usec);
         Span jump = clock_sub_saturating(offset, core->wall_offset);
-        bool broken = mono_since(now.mono, core->stepped) > break_max(core);
+        bool frozen = mono_since(now.mono, core->stepped) > break_max(core);
+        bool broken = frozen || jump > CLOCK_JUMP_MAX || jump < -CLOCK_JUMP_MAX;
 
-        if (broken || jump > CLOCK_JUMP_MAX || jump < -CLOCK_JUMP_MAX) {
+        if (broken) {
                 core->lone_from = MONO_NEVER;
                 core->earlier_look_at = MONO_NEVER;
                 core->grace_served = false;
                 forget_illness(core);
         }
+        if (frozen)
+                tidy_soon(core, now.mono);
         core->stepped = now.mono;
         core->wall_offset = offset;
-}
-
-static void take_look(Core *core, const Look *look, Mono now) {
-        uint32_t sick = look->cluster.sick, was = core->last_sick;
-        uint32_t change = sick > was ? sick - was : was - sick;
-        uint32_t still = look->cluster.members / 100 > 2 ? look->cluster.members / 100 : 2;
-        bool recent = core->last_sick_known && mono_since(now, core->looked_at) < SHARE_MEMORY;
-
-        checks_confirm(&core->checks, &look->own, &core->policy, now);
-        if (look->lifecycle != LIFECYCLE_UNKNOWN)
-                core->checks.lifecycle_asg = look->lifecycle;
-        core->share_moved = recent && change > still;
-        core->service_known = wall_is_set(look->server_time);
-        core->service_offset = clock_sub_saturating(look->server_time.usec, now.usec);
-        recall_take(&core->recall, look, core->policy.window, now);
-        if (core->share_moved || brake_share_holds(look, core->policy.max_sick)) {
-                if (!mono_is_set(core->share_from))
-                        core->share_from = now;
-                core->share_held = true;
-                core->share_ended = now;
-                core->clear_looks = 0;
-        } else {
-                core->share_from = MONO_NEVER;
-                /* Looks may lie an hour apart while share holds: when it ended is not known before this one. */
-                if (core->share_held && core->clear_looks == 0)
-                        core->share_ended = now;
-                core->clear_looks++;
-                if (core->clear_looks >= 2 && mono_since(now, core->share_ended) >= core->policy.settle)
-                        core->share_held = false;
-        }
-        core->last_sick = sick;
-        core->last_sick_known = true;
-        core->look = *look;
-        core->looked_at = now;
+        return broken;
 }
 
 static void restore(Core *core, const Restored *restored, Now now) {
@@ -172,16 +149,24 @@ static void restore(Core *core, const Restored *restored, Now now) {
         /* As far as we know; and the next restart may come before we know more. */
         core->record.marked |= restored->no_journal;
         core->tidying = core->record.marked && !core->record.drained;
-        core->tidy_at = mono_add(now.mono, draw_span(core, 0, core->policy.turn / 4));
+        core->tidy_at = mono_add(now.mono, core_draw_span(core, 0, core->policy.turn / 4));
         switch ((Stage) record->stage) {
         case STAGE_DETACHING:
         case STAGE_VERIFYING:
+                /* Journals of before there were other actions do not name it. */
+                if (core->record.action == ACTION_OBSERVE)
+                        core->record.action = ACTION_DETACH;
                 core->stage = STAGE_VERIFYING;
                 core->patience = core->policy.turn;
                 core->grace_served = restored->same_boot;
                 core->due = now.mono;
                 return;
         case STAGE_REMOVED: core->stage = STAGE_REMOVED; return;
+        case STAGE_ENDING:
+                /* After a reboot somebody has started it again, and wants to look at it. */
+                core->stage = STAGE_REMOVED;
+                core->record.ended = !restored->same_boot;
+                return;
         case STAGE_DRAINING:
         case STAGE_RECHECKING:
                 if (restored->same_boot) {
@@ -189,6 +174,8 @@ static void restore(Core *core, const Restored *restored, Now now) {
                         core->stage = STAGE_RECHECKING;
                         core->grace_served = true;
                         core->drain_doubtful = record->stage == STAGE_DRAINING;
+                        core->begun_at =
+                                mono_add(now.mono, -span_max(wall_since(now.wall, record->changed), 0));
                         core->due = MONO_INFINITE;
                         return;
                 }
@@ -206,8 +193,22 @@ static void restore(Core *core, const Restored *restored, Now now) {
         core->due = core->stage == STAGE_UNDOING ? now.mono : MONO_INFINITE;
 }
 
+/* ECS may notice minutes late that an agent is gone: until grace is over its "connected" proves nothing. But against a
+ * silence it does. */
+static bool is_early(const Core *core, Mono now) {
+        return core->stage == STAGE_GRACE && mono_is_set(core->ill_from) &&
+               core->verdict.cause != CAUSE_AGENT_WEDGED &&
+               mono_before(now, mono_add(core->ill_from, grace_needed(core)));
+}
+
 static bool is_answer(EventType type) {
-        return type >= EVENT_CONFIRMED && type <= EVENT_VERIFIED;
+        return type >= EVENT_CONFIRMED && type <= EVENT_SWEPT;
+}
+
+static void miss_look(Core *core, const Look *look, Mono now) {
+        core->look = *look;
+        if (look->outcome == OUTCOME_UNAVAILABLE)
+                outlook_note_blind(core, now);
 }
 
 /* Return: whether the event is an answer that is awaited. */
@@ -221,12 +222,14 @@ static bool take_event(Core *core, const Event *event, Now now) {
         case EVENT_SAMPLE: checks_take(&core->checks, &event->sample, &core->policy, now.mono); break;
         case EVENT_CONFIRMED:
                 checks_confirm(&core->checks, &event->confirmed, &core->policy, now.mono);
+                core->checks.control_early = is_early(core, now.mono);
                 return true;
         case EVENT_LOOKED:
                 if (event->look.outcome == OUTCOME_OK)
-                        take_look(core, &event->look, now.mono);
+                        outlook_take(core, &event->look, now.mono);
                 else
-                        core->look = event->look;
+                        miss_look(core, &event->look, now.mono);
+                core->checks.control_early = false;
                 return true;
         case EVENT_RIGHTS: core->rights = event->rights; break;
         case EVENT_POLICY:
@@ -243,13 +246,24 @@ static bool take_event(Core *core, const Event *event, Now now) {
                 if (core->stage == STAGE_HELD)
                         core->due = now.mono;
                 break;
+        case EVENT_RESUMED:
+                core->record.released = core_incident_open(core);
+                if (core->stage == STAGE_HELD)
+                        core->due = now.mono;
+                break;
+        case EVENT_SIZES: core->sizes = event->sizes; break;
         case EVENT_GROUP: core->checks.lifecycle_asg = event->lifecycle; break;
-        case EVENT_RESTORED: restore(core, &event->restored, now); break;
+        case EVENT_RESTORED:
+                restore(core, &event->restored, now);
+                patrol_restore(core, now);
+                break;
         case EVENT_REPAIRED:
         case EVENT_DRAINED:
         case EVENT_UNDRAINED:
         case EVENT_DETACHED:
-        case EVENT_VERIFIED: return true;
+        case EVENT_VERIFIED:
+        case EVENT_ENDED: return true;
+        case EVENT_SWEPT:
         case EVENT_TICK: break;
         }
         return false;
@@ -277,10 +291,13 @@ static void follow_illness(Core *core, Mono now) {
         if (verdict_ill(verdict)) {
                 if (!mono_is_set(core->ill_from)) {
                         core->ill_from = now;
-                        core->confirm_jitter = draw_span(core, 0, core->policy.confirm_before / 3);
+                        core->confirm_jitter = core_draw_span(core, 0, core->policy.confirm_before / 3);
                 }
                 core->lone_from = MONO_NEVER;
         } else {
+                if (verdict->up && mono_is_set(core->ill_from) &&
+                        mono_since(now, core->ill_from) > TIDY_AFTER)
+                        tidy_soon(core, now);
                 /* A restarted agent is neither well nor ill until it has tried: repair.wait is for that. */
                 if (well || core->stage != STAGE_REPAIRING)
                         forget_illness(core);
@@ -299,99 +316,7 @@ static void follow_illness(Core *core, Mono now) {
         note_retry_bar(core, now);
 }
 
-/* --- brakes ------------------------------------------------------------------------------------------------------ */
-
-static PathAnswer fresh_path(const Core *core, Mono now) {
-        const Sample *sample = &core->checks.samples[WITNESS_PATH];
-
-        if (sample->sight != SIGHT_CLEAR || mono_since(now, core->checks.sampled[WITNESS_PATH]) > PATH_FRESH)
-                return PATH_NONE;
-        return sample->path.answer;
-}
-
-static Wall service_now(const Core *core, Mono now) {
-        return core->service_known ? (Wall){ clock_add_saturating(now.usec, core->service_offset) }
-                                   : WALL_NEVER;
-}
-
-static bool half_connected(const Population *population) {
-        return population->sick <= population->members / 2;
-}
-
-/* Whether the slow lane is worth a look that goes on to the group although share holds. */
-static bool lane_in_sight(const Core *core, Mono now) {
-        return mono_is_set(core->share_from) && !core->look.more_than_a_page &&
-               half_connected(&core->look.cluster) && fresh_path(core, now) == PATH_WORKS;
-}
-
-static bool lane_due(const Core *core, Mono now) {
-        return lane_in_sight(core, now) && mono_since(now, core->share_from) >= LANE_AFTER;
-}
-
-/* Share holds for good where some are dead for good. Once in a while one may go, if it is certainly its own fault. */
-static bool lane_open(const Core *core, const Look *look, const Remembered *remembered, Mono now) {
-        return look && look->outcome == OUTCOME_OK && lane_due(core, now) && !core->share_moved &&
-               !look->share_decided && half_connected(&look->group) && half_connected(&look->zone) &&
-               look->removed_hour + remembered->cluster == 0;
-}
-
-/*
- * Who takes turns: the group's sick. The whole cluster's where these are more than its budget has left: else the lone
- * sick of many groups, none of which needs a turn in its own, could overrun it at once. The slow lane is the cluster's.
- */
-static uint32_t candidates(const Core *core, const Look *look, const Remembered *remembered) {
-        uint32_t budget = brake_budget(&core->policy, look->cluster.members, false);
-        uint32_t removed = look->removed_cluster + remembered->cluster;
-        uint32_t n = look->n_sick < LOOK_SICK_MAX ? look->n_sick : LOOK_SICK_MAX;
-
-        if (core->slow_lane || n + removed > budget)
-                return n;
-        return look->n_sick_ours < n ? look->n_sick_ours : n;
-}
-
-static Turn judge_turn(const Core *core, const Look *look, const Remembered *remembered, Mono now) {
-        Turn turn = turn_judge(look->sick, candidates(core, look, remembered), look->self,
-                service_now(core, now), core->policy.turn);
-        bool mine = !core->slot_taken || turn.slot == core->slot;
-
-        /* What was begun in time may be ended while the slot lasts: the mark has told the others. */
-        if (core->stage == STAGE_RECHECKING && turn.state == TURN_LATE && mine)
-                turn.state = TURN_OURS;
-        return turn;
-}
-
-static BrakeSet ask_brakes(Core *core, const Look *look, Now now) {
-        Remembered remembered =
-                look ? recall_removals(&core->recall, look, core->policy.window, now.mono) : (Remembered){};
-        BrakeInput input = {
-                .now = now,
-                .policy = &core->policy,
-                .verdict = &core->verdict,
-                .look = look,
-                .rights = &core->rights,
-                .grace_over = grace_over(core, now.mono),
-                .confirmations = core->grace_served ? 2 : core->confirmations,
-                .paused_until = core->paused_until,
-                .boot_grace_until = core->boot_grace_until,
-                .cooldown_until = core->cooldown_until,
-                .settle_until =
-                        core->share_held ? mono_add(core->share_ended, core->policy.settle) : MONO_NEVER,
-                .clear_looks = core->clear_looks,
-                .share_moved = core->share_moved,
-                .path = fresh_path(core, now.mono),
-                .settling = core->share_held,
-                .remembered = remembered,
-                .looped = core->record.looped,
-                .released = core->record.released,
-                .service_now = service_now(core, now.mono),
-        };
-
-        core->slow_lane = lane_open(core, look, &remembered, now.mono);
-        core->turn = look ? judge_turn(core, look, &remembered, now.mono) : (Turn){};
-        input.turn = core->turn;
-        core->brakes = brakes_ask(&input, core->brake_until);
-        return core->brakes;
-}
+/* --- what brakes and rights leave --------------------------------------------------------------------------------- */
 
 /* A missing right to act leaves the local repair; a missing right to read leaves nothing. */
 static bool only_writes_denied(const Core *core, BrakeSet brakes) {
@@ -421,6 +346,11 @@ static bool contradicted(const Core *core, const Confirmation *own) {
         return own->outcome == OUTCOME_OK && own->connected && core->verdict.down;
 }
 
+/* Out of the group, and it was not our own doing: an operator's, or a peer's that patrols. */
+static bool outside(const Core *core) {
+        return core->checks.lifecycle == LIFECYCLE_DETACHED || core->checks.lifecycle == LIFECYCLE_STANDBY;
+}
+
 static void count_confirmation(Core *core, Mono now) {
         core->confirmations++;
         core->unanswered = 0;
@@ -428,17 +358,48 @@ static void count_confirmation(Core *core, Mono now) {
                 core->first_confirmed = now;
 }
 
+/* Throttled twice, we are not alone: 0.2 s for each member, so that all of them together stay below half of the quota. Each
+ * that is answered looks a little later, and the looks must not come all at once either: 0.1 s for each. */
+static Span make_room(Core *core, Span wait) {
+        Span turn = core->policy.turn, crowd = span_min(turn / 1200 * core->sizes.cluster, turn * 5 / 2);
+
+        if (core->crowd_jitter == 0)
+                core->crowd_jitter = core_draw_span(core, 0, crowd);
+        if (core->unanswered == 0)
+                return wait;
+        return span_max(wait, span_min(turn / 600 * core->sizes.cluster, turn * 20));
+}
+
 static Signal signal_of_confirmation(Core *core, const Confirmation *own, Mono now) {
         static const Span base = SPAN_SEC(30);
         unsigned shift = core->unanswered < 4 ? core->unanswered : 4;
 
         if (own->outcome != OUTCOME_OK) {
-                core->confirm_at = mono_add(
-                        now, draw_span(core, 1, 2) * span_min(base, core->policy.turn / 4) / 2 << shift);
+                Span wait = span_min(base, core->policy.turn / 4) << shift;
+
+                if (own->outcome == OUTCOME_THROTTLED)
+                        wait = make_room(core, wait);
+                if (own->outcome == OUTCOME_UNAVAILABLE)
+                        outlook_note_blind(core, now);
+                core->confirm_at = mono_add(now, core_draw_span(core, wait / 2, wait + wait / 2));
                 core->unanswered++;
                 return SIGNAL_NONE;
         }
+        if (core->stage == STAGE_WATCHING && outside(core)) {
+                core->outside_asked = true;
+                return own->patrolled || own->marked ? SIGNAL_OUT : SIGNAL_NONE;
+        }
         if (own->connected && (core->verdict.down || core->stage == STAGE_WATCHING)) {
+                Mono end = mono_add(core->ill_from, grace_needed(core));
+
+                core->unanswered = 0;
+                core->confirmations = 0;
+                core->first_confirmed = MONO_NEVER;
+                /* No reason to begin anew. */
+                if (is_early(core, now)) {
+                        core->confirm_at = mono_min(end, mono_add(now, core->policy.turn / 2));
+                        return SIGNAL_NONE;
+                }
                 core->confirm_at = mono_add(now, core->policy.grace);
                 return SIGNAL_CONNECTED;
         }
@@ -447,26 +408,32 @@ static Signal signal_of_confirmation(Core *core, const Confirmation *own, Mono n
         return SIGNAL_NONE;
 }
 
-/* Of what holds, that which the slow lane lets through is not in the way. */
-static BrakeSet in_the_way(const Core *core, BrakeSet brakes) {
-        return core->slow_lane ? brakes & ~((1u << BRAKE_SHARE) | (1u << BRAKE_SETTLE)) : brakes;
-}
-
 /* A look at which nothing holds, or nothing but the turn. */
 static Signal signal_of_clear_look(Core *core, BrakeSet brakes, Mono now) {
         bool earlier = mono_is_set(core->earlier_look_at) &&
                        mono_since(now, core->earlier_look_at) <= core->policy.turn * 3 / 2;
         bool first = !mono_is_set(core->earlier_look_at);
 
-        core->earlier_look_at = now;
+        core->earlier_look_at = core->begun_at = now;
         if (brakes != 0)
                 return first ? SIGNAL_FIRST : SIGNAL_QUEUED;
         return earlier ? SIGNAL_CLEAR : SIGNAL_FIRST;
 }
 
+/* What a first look, made a little early, need not wait for. */
+static BrakeSet soon_over(const Core *core, Mono now) {
+        Mono soon = mono_add(now, core->policy.turn);
+        BrakeSet set = 0;
+
+        for (Brake brake = BRAKE_GRACE; brake <= BRAKE_CONFIRM; brake++)
+                if (mono_is_set(core->brake_until[brake]) && !mono_before(soon, core->brake_until[brake]))
+                        set |= 1u << brake;
+        return set;
+}
+
 static Signal signal_of_look(Core *core, const Look *look, Now now) {
         bool whole = look->outcome == OUTCOME_OK;
-        BrakeSet brakes, turn = 1u << BRAKE_TURN;
+        BrakeSet brakes, turn = 1u << BRAKE_TURN, waits;
 
         if (whole && contradicted(core, &look->own))
                 return SIGNAL_CONNECTED;
@@ -475,10 +442,12 @@ static Signal signal_of_look(Core *core, const Look *look, Now now) {
                 count_confirmation(core, now.mono);
         if (whole && !look->share_decided && look->young)
                 core->record.looped = true;
-        brakes = in_the_way(core, ask_brakes(core, look, now));
+        brakes = outlook_in_the_way(core, outlook_ask(core, look, now));
         if (core->stage == STAGE_RECHECKING) {
                 if (brakes != 0)
                         return SIGNAL_BRAKED;
+                if (mono_since(now.mono, core->begun_at) > core_hurry(core))
+                        return SIGNAL_LOST;
                 return core->drain_doubtful && core->policy.drain && look->own.status == CONTROL_ACTIVE
                                ? SIGNAL_UNDRAINED
                                : SIGNAL_CLEAR;
@@ -487,11 +456,17 @@ static Signal signal_of_look(Core *core, const Look *look, Now now) {
         if (may_repair(core, now)) {
                 BrakeSet left = core->slow_lane ? brakes : brakes & ~turn;
 
+                if (core->confirmations >= 2 && mono_since(now.mono, core->cause_from) >= grace_needed(core))
+                        left &= ~(1u << BRAKE_CONFIRM); /* no more than too close to each other */
                 if (left == 0 || only_writes_denied(core, left))
                         return SIGNAL_REPAIR;
         }
-        if ((brakes & ~turn) != 0)
+        waits = turn | soon_over(core, now.mono);
+        if ((brakes & ~waits) != 0)
                 return SIGNAL_BRAKED;
+        /* Not before the repair has had its time. */
+        if (mono_before(now.mono, core->repaired_until))
+                brakes |= turn;
         return signal_of_clear_look(core, brakes, now.mono);
 }
 
@@ -512,19 +487,21 @@ static Signal signal_of_detach(Core *core, Outcome outcome) {
                                                                       : signal_of_change(outcome);
 }
 
-static bool is_out(Lifecycle lifecycle) {
+bool core_is_out(Lifecycle lifecycle, Action action) {
         return lifecycle == LIFECYCLE_DETACHING || lifecycle == LIFECYCLE_DETACHED ||
-               lifecycle == LIFECYCLE_TERMINATING;
+               lifecycle == LIFECYCLE_TERMINATING ||
+               (action == ACTION_STANDBY && lifecycle == LIFECYCLE_STANDBY);
 }
 
 static Signal signal_of_verification(const Core *core, const Verification *verification, Now now) {
         /* The metadata service's word is free and of its own; its "in no group" proves nothing. */
-        if (is_out(core->checks.lifecycle))
+        if (core_is_out(core->checks.lifecycle, core->record.action))
                 return SIGNAL_OUT;
         if (verification->outcome != OUTCOME_OK)
                 return SIGNAL_NONE;
-        if (is_out(verification->lifecycle) || verification->lifecycle == LIFECYCLE_NO_GROUP ||
-                verification->activity)
+        if (core_is_out(verification->lifecycle, core->record.action) ||
+                verification->lifecycle == LIFECYCLE_NO_GROUP || verification->activity ||
+                verification->unhealthy)
                 return SIGNAL_OUT;
         return core->tries >= 2 && mono_since(now.mono, core->stage_from) >= core->patience ? SIGNAL_STILL_IN
                                                                                             : SIGNAL_NONE;
@@ -537,6 +514,7 @@ static Signal signal_of_answer(Core *core, const Event *event, Now now) {
         case EVENT_REPAIRED: return event->outcome == OUTCOME_OK ? SIGNAL_NONE : SIGNAL_FAILED;
         case EVENT_DRAINED:
         case EVENT_UNDRAINED: return signal_of_change(event->outcome);
+        case EVENT_ENDED: return event->outcome == OUTCOME_OK ? SIGNAL_DONE : SIGNAL_FAILED;
         case EVENT_DETACHED: return signal_of_detach(core, event->outcome);
         case EVENT_VERIFIED: return signal_of_verification(core, &event->verified, now);
         case EVENT_TICK:
@@ -544,24 +522,36 @@ static Signal signal_of_answer(Core *core, const Event *event, Now now) {
         case EVENT_RIGHTS:
         case EVENT_POLICY:
         case EVENT_PAUSED:
+        case EVENT_RESUMED:
+        case EVENT_SIZES:
+        case EVENT_SWEPT:
         case EVENT_GROUP:
         case EVENT_RESTORED: break;
         }
         return SIGNAL_NONE;
 }
 
+/* The first look is at the end of grace. Where grace goes on for a retry or a late confirmation, it is in that time. */
+static Mono ripe_at(const Core *core) {
+        Mono grace = mono_add(core->ill_from, grace_needed(core));
+        Span ahead = LOOK_AHEAD(core->policy.turn);
+        Mono at = mono_max(grace, mono_add(core_grace_end(core), -ahead));
+
+        at = mono_max(at, mono_add(mono_add(core->first_confirmed, core->policy.confirm_before), -ahead));
+        return mono_add(at, core->crowd_jitter);
+}
+
 static bool ripe(const Core *core, Mono now) {
-        if (!grace_over(core, now))
-                return false;
-        return core->grace_served || (core->confirmations > 0 && mono_since(now, core->first_confirmed) >=
-                                                                         core->policy.confirm_before);
+        if (core->grace_served)
+                return true;
+        return mono_is_set(core->ill_from) && core->confirmations > 0 && !mono_before(now, ripe_at(core));
 }
 
 /* Paused, just booted or cooling down: no need to ask AWS anything to know that nothing will be done. */
 static bool held_without_look(Core *core, Now now) {
         static const BrakeSet local =
                 (1u << BRAKE_PAUSED) | (1u << BRAKE_BOOT_GRACE) | (1u << BRAKE_COOLDOWN);
-        BrakeSet brakes = ask_brakes(core, NULL, now) & local;
+        BrakeSet brakes = outlook_ask(core, NULL, now) & local;
 
         if (brakes != 0)
                 core->brakes = brakes;
@@ -574,11 +564,36 @@ static bool gathering(const Core *core, bool ill, Mono now) {
                mono_since(now, core->restored_at) < span_max(GATHER_MIN, break_max(core));
 }
 
-static Signal signal_of_removed(const Core *core, Now now) {
+Mono core_end_due(const Core *core, Now now) {
+        const Policy *policy = &core->policy;
+        bool detached = core->record.action == ACTION_DETACH;
+        bool unhealthy = core->record.action == ACTION_UNHEALTHY;
+        bool wanted = policy->orphan_deregister || (detached && policy->orphan != ORPHAN_KEEP);
+        Mono due = now.mono;
+
+        if (core->stage != STAGE_REMOVED || core->record.ended || !wanted || (!detached && !unhealthy))
+                return MONO_INFINITE;
+        /* One that the group terminates has no afterlife to wait for. */
+        if (detached)
+                due = mono_max(due, deadline_after(core->record.closed, policy->orphan_after, now));
+        due = mono_max(due, core->end_at);
+        if (policy->action == ACTION_OBSERVE || core->checks.lifecycle == LIFECYCLE_IN_SERVICE)
+                return MONO_INFINITE;
+        return mono_max(due, core->paused_until);
+}
+
+static Signal signal_of_removed(Core *core, Now now) {
         bool in = core->checks.lifecycle == LIFECYCLE_IN_SERVICE;
         bool long_ago = wall_since(now.wall, core->record.closed) > ATTACHED_AGAIN;
 
-        return in && (core->seen_outside || long_ago) ? SIGNAL_IN_AGAIN : SIGNAL_NONE;
+        if (in && (core->seen_outside || long_ago)) {
+                if (outlook_may_undo(core, now))
+                        return SIGNAL_IN_AGAIN;
+                core->due = outlook_undo_at(core, now.mono, now);
+                return SIGNAL_NONE;
+        }
+        core->due = MONO_INFINITE;
+        return !mono_before(now.mono, core_end_due(core, now)) ? SIGNAL_DUE : SIGNAL_NONE;
 }
 
 /* What time and the verdict alone say, in this stage. */
@@ -601,8 +616,8 @@ static Signal signal_of_state(Core *core, Now now) {
         case STAGE_REPAIRING:
                 if (!mono_is_set(core->ill_from))
                         return SIGNAL_WELL;
-                if (due && !ill)
-                        return SIGNAL_WELL;
+                if (!ill)
+                        return mono_before(now.mono, core->repaired_until) ? SIGNAL_NONE : SIGNAL_WELL;
                 return due ? SIGNAL_DUE : SIGNAL_NONE;
         case STAGE_LOOKING:
         case STAGE_TURN:
@@ -623,9 +638,14 @@ static Signal signal_of_state(Core *core, Now now) {
                 if (!ill)
                         return SIGNAL_WELL;
                 return core->awaiting == 0 ? SIGNAL_DUE : SIGNAL_NONE;
-        case STAGE_VERIFYING:
-        case STAGE_UNDOING: return due && core->awaiting == 0 ? SIGNAL_DUE : SIGNAL_NONE;
+        case STAGE_UNDOING:
+                /* Meanwhile a peer has removed us, and the drain is its own. */
+                if (core_is_out(core->checks.lifecycle, ACTION_DETACH) && core->awaiting == 0)
+                        return SIGNAL_OUT;
+                return due && core->awaiting == 0 ? SIGNAL_DUE : SIGNAL_NONE;
+        case STAGE_VERIFYING: return due && core->awaiting == 0 ? SIGNAL_DUE : SIGNAL_NONE;
         case STAGE_REMOVED: return signal_of_removed(core, now);
+        case STAGE_ENDING:
         case STAGE_DRAINING:
         case STAGE_DETACHING: break;
         }
@@ -634,69 +654,32 @@ static Signal signal_of_state(Core *core, Now now) {
 
 /* --- moving ------------------------------------------------------------------------------------------------------ */
 
-static void add_effect(Core *core, Plan *plan, EffectType type, Mono now) {
+uint32_t core_effect(Core *core, Plan *plan, const Effect *effect) {
         if (plan->n_effects >= PLAN_EFFECTS_MAX)
+                return 0;
+        plan->effects[plan->n_effects] = *effect;
+        plan->effects[plan->n_effects++].ticket = ++core->ticket;
+        return core->ticket;
+}
+
+static void add_effect(Core *core, Plan *plan, EffectType type, Mono now) {
+        uint32_t ticket = core_effect(core, plan,
+                &(Effect){ .type = type,
+                        .whole = type == EFFECT_LOOK && outlook_lane_due(core, now),
+                        .action = type == EFFECT_DETACH ? core->record.action : 0 });
+
+        if (ticket == 0)
                 return;
-        plan->effects[plan->n_effects++] = (Effect){
-                .type = type, .ticket = ++core->ticket, .whole = type == EFFECT_LOOK && lane_due(core, now)
-        };
         if (type == EFFECT_FORGET)
                 core->awaiting = 0;
         if (type == EFFECT_FORGET || type == EFFECT_PROBE)
                 return;
-        core->awaiting = core->ticket;
+        core->awaiting = ticket;
         core->answer_due = mono_add(now, ANSWER_MAX);
 }
 
-/* Waits are counted in turns, so that a test's short turn shortens them all; at the standard 2 min they are the
- * design's: throttled 30 s, share 1 min or 0.8 s a sick one, others 1 min, doubled up to 10 min (share: 1 h). */
-static Span hold_span(Core *core, bool throttled) {
-        Span turn = core->policy.turn, base = throttled ? turn / 4 : turn / 2, ceiling = turn * 5;
-        unsigned shift = core->holds < 12 ? core->holds : 12;
-        /* Beyond a page nobody has counted them: it may be everybody. */
-        Span sick = core->look.more_than_a_page ? core->look.cluster.members : core->last_sick;
-        Span wait;
-
-        if ((core->brakes & (1u << BRAKE_SHARE)) != 0)
-                ceiling = turn * 30;
-        wait = span_min(base << shift, ceiling);
-        if ((core->brakes & (1u << BRAKE_SHARE)) != 0)
-                wait = span_min(span_max(wait, turn / 150 * sick), ceiling);
-        return draw_span(core, wait / 2, wait + wait / 2);
-}
-
-/* When to look again while a brake holds: not later than what is known to end the hold. */
-static Mono due_after_hold(Core *core, Mono now) {
-        Mono due = mono_add(now, hold_span(core, core->look.outcome == OUTCOME_THROTTLED));
-        Mono frees = core->brake_until[BRAKE_BUDGET];
-
-        if ((core->brakes & (1u << BRAKE_BUDGET)) != 0 && mono_is_set(frees))
-                due = mono_min(due, mono_add(frees, draw_span(core, 0, core->policy.turn / 8)));
-        if ((core->brakes & (1u << BRAKE_SHARE)) != 0 && lane_in_sight(core, now) && !lane_due(core, now))
-                due = mono_min(
-                        due, mono_add(core->share_from, LANE_AFTER + draw_span(core, 0, core->policy.turn)));
-        return due;
-}
-
-/* When to look next while nothing but the turn is waited for: in our slot, with an earlier look that is neither too old
- * by then nor too fresh to tell a change. */
-static Mono due_for_turn(Core *core, Mono now) {
-        const Look *look = &core->look;
-        Remembered remembered = recall_removals(&core->recall, look, core->policy.window, now);
-        Span turn = core->policy.turn, apart = draw_span(core, turn / 2, turn * 5 / 6), wait;
-        Wall service = service_now(core, now), slot;
-
-        if (core->turn.state == TURN_LONE || !wall_is_set(service))
-                return mono_add(now, apart);
-        slot = turn_next(look->sick, candidates(core, look, &remembered), look->self,
-                wall_add(service, turn / 2), turn);
-        if (!wall_is_set(slot))
-                return mono_add(now, turn * 5);
-        wait = wall_since(slot, service) + turn / 60; /* so much behind the services' clock ours may be */
-        if (wait <= turn * 5 / 4)
-                return mono_add(now, wait);
-        /* A little earlier than needed, since a look takes its time. */
-        return mono_add(now, span_min(wait - span_max(apart, turn * 7 / 12), turn * 5));
+Span core_hurry(const Core *core) {
+        return span_max(HURRY, core->policy.turn / 2);
 }
 
 static void close_incident(Core *core, Now now) {
@@ -714,10 +697,34 @@ static void open_incident(Core *core, Now now) {
         core->record.incident++;
         core->record.cause = core->verdict.cause;
         core->record.opened = now.wall;
-        core->record.acted = false;
+        core->record.acted = core->record.ended = false;
         core->repair_done = false;
         core->holds = 0;
         core->earlier_look_at = MONO_NEVER;
+}
+
+/* Removed by us, or, as we learn on waking, by a peer. */
+static void enter_removed(Core *core, Now now) {
+        Wall since = core->checks.control.patrolled_at;
+
+        core->record.drained = core->record.marked = false;
+        core->end_at = MONO_NEVER;
+        core->brakes = 0;
+        core->tidying = false;
+        if (core->stage == STAGE_ENDING)
+                return;
+        core->record.closed = now.wall;
+        core->seen_outside = false;
+        if (core->stage == STAGE_VERIFYING) {
+                core->removals++;
+                return;
+        }
+        if (core->stage == STAGE_WATCHING)
+                open_incident(core, now);
+        if (wall_is_set(since) && wall_before(since, now.wall))
+                core->record.closed = since;
+        core->record.action = core->checks.lifecycle == LIFECYCLE_STANDBY ? ACTION_STANDBY : ACTION_DETACH;
+        core->seen_outside = true;
 }
 
 /* What entering a stage, or staying in it for another try, sets up. */
@@ -739,15 +746,16 @@ static void enter(Core *core, Stage next, Now now) {
                         open_incident(core, now);
                 if (core->stage == STAGE_UNDOING)
                         core->record.drained = core->record.marked = false;
-                core->due = due_after_hold(core, now.mono);
+                core->due = outlook_due_after_hold(core, now.mono);
                 core->holds++;
                 break;
         case STAGE_REPAIRING:
                 core->record.repaired = now.wall;
                 core->repair_done = true;
-                core->due = mono_add(now.mono, core->policy.repair_wait);
+                core->repaired_until = mono_add(now.mono, core->policy.repair_wait);
+                core->due = mono_max(mono_add(core->repaired_until, -LOOK_AHEAD(turn)), now.mono);
                 break;
-        case STAGE_TURN: core->due = due_for_turn(core, now.mono); break;
+        case STAGE_TURN: core->due = outlook_due_for_turn(core, now.mono); break;
         case STAGE_DRAINING:
                 core->record.drained = core->record.marked = core->record.acted = true;
                 core->checks.our_drain = true;
@@ -757,6 +765,7 @@ static void enter(Core *core, Stage next, Now now) {
                 break;
         case STAGE_DETACHING:
                 core->record.detach_sent = now.wall;
+                core->record.action = core->policy.action;
                 core->tries = 0;
                 break;
         case STAGE_VERIFYING:
@@ -766,17 +775,22 @@ static void enter(Core *core, Stage next, Now now) {
                 break;
         case STAGE_UNDOING:
                 core->tries = core->stage == STAGE_UNDOING ? core->tries + 1 : 0;
+                /* Attached again: what was no longer of interest is so once more. */
+                if (core->stage == STAGE_REMOVED || core->stage == STAGE_ENDING)
+                        core->record.drained = core->record.marked = core->checks.our_drain = true;
                 core->due = mono_add(
                         now.mono, span_min(turn / 4 << (core->tries < 6 ? core->tries : 6), turn * 5));
+                /* A mark of ours that is old may be taken for nobody's. */
+                if (!mono_is_set(core->begun_at) || mono_since(now.mono, core->begun_at) > UNDO_FREELY)
+                        core->due = outlook_undo_at(core, core->due, now);
                 break;
-        case STAGE_REMOVED:
-                core->record.drained = core->record.marked = false;
-                core->record.closed = now.wall;
-                core->removals++;
-                core->seen_outside = false;
-                core->brakes = 0;
-                break;
+        case STAGE_REMOVED: enter_removed(core, now); break;
+        case STAGE_ENDING:
         case STAGE_GRACE:
+                if (core->unanswered == 0)
+                        core->confirm_at =
+                                MONO_NEVER; /* a cancelled second opinion does not delay a confirmation */
+                break;
         case STAGE_RECHECKING: break;
         }
 }
@@ -788,6 +802,13 @@ static void move(Core *core, Signal signal, Now now, Plan *plan) {
         if (!transition.listed)
                 return;
         enter(core, transition.next, now);
+        if (was == STAGE_ENDING && transition.next == STAGE_REMOVED) {
+                Span wait = span_min(core->policy.turn * 5 << core->tries, core->policy.turn * 30);
+
+                core->record.ended = signal == SIGNAL_DONE;
+                core->end_at = mono_add(now.mono, core_draw_span(core, wait / 2, wait + wait / 2));
+                core->tries += core->tries < 4;
+        }
         core->stage = transition.next;
         if (was != core->stage) {
                 core->stage_from = now.mono;
@@ -817,14 +838,17 @@ static void ask_control_plane(Core *core, Now now, Plan *plan) {
         if (core->stage == STAGE_GRACE && core->confirmations == 0 && mono_is_set(core->ill_from))
                 at = mono_max(core->ill_from, mono_add(mono_add(core->ill_from, grace_needed(core)),
                                                       -core->policy.confirm_before - core->confirm_jitter));
+        else if (core->stage == STAGE_WATCHING && outside(core) && !core->outside_asked &&
+                 mono_is_set(core->checks.registered_at))
+                at = now.mono;
         else if (core->stage == STAGE_WATCHING && mono_is_set(core->lone_from))
                 at = mono_add(core->lone_from, span_min(LONE_DELAY, core->policy.grace / 4));
         if (at.usec == MONO_INFINITE.usec)
                 return;
-        if (core->stage == STAGE_GRACE && core->unanswered == 0)
-                core->confirm_at = MONO_NEVER; /* a cancelled second opinion does not delay a confirmation */
         at = mono_max(at, core->confirm_at);
-        if (core->awaiting == 0 && !mono_before(now.mono, at))
+        if (core->awaiting != 0)
+                return;
+        if (!mono_before(now.mono, at))
                 add_effect(core, plan, EFFECT_CONFIRM, now.mono);
         else
                 plan->wake = mono_min(plan->wake, at);
@@ -845,10 +869,15 @@ static void tidy_up(Core *core, Now now, Plan *plan) {
                 (core->checks.lifecycle_asg != LIFECYCLE_IN_SERVICE &&
                         core->checks.lifecycle_asg != LIFECYCLE_PENDING))
                 return;
-        if (!mono_before(now.mono, core->tidy_at)) {
+        if (mono_is_set(core->woke_at) && mono_before(core->checks.sampled[WITNESS_METADATA], core->woke_at))
+                return;
+        if (!mono_before(now.mono, core->tidy_at) && !outlook_may_undo(core, now)) {
+                core->tidy_at = outlook_undo_at(core, core->tidy_at, now);
+        } else if (!mono_before(now.mono, core->tidy_at)) {
                 Span wait = span_min(core->policy.turn / 2 << core->tidy_tries, core->policy.turn * 5);
 
-                core->tidy_at = mono_add(now.mono, draw_span(core, wait / 2, wait + wait / 2));
+                core->tidy_at = mono_add(now.mono, core_draw_span(core, wait / 2, wait + wait / 2));
+                core->tidy_at = outlook_undo_at(core, core->tidy_at, now);
                 core->tidy_tries += core->tidy_tries < 4;
                 add_effect(core, plan, EFFECT_UNDRAIN, now.mono);
         }
@@ -863,23 +892,28 @@ static void plan_wake(Core *core, Now now, Plan *plan) {
         if (core->awaiting != 0)
                 plan->wake = mono_min(plan->wake, core->answer_due);
         if (core->stage == STAGE_GRACE && mono_is_set(grace_end)) {
+                Mono at = ripe_at(core);
+
+                if (core->confirmations > 0 && mono_before(now.mono, at))
+                        plan->wake = mono_min(plan->wake, at);
                 if (mono_before(now.mono, grace_end))
                         plan->wake = mono_min(plan->wake, grace_end);
-                else if (mono_is_set(core->first_confirmed))
-                        plan->wake = mono_min(
-                                plan->wake, mono_add(core->first_confirmed, core->policy.confirm_before));
         }
+        if (core->stage == STAGE_REMOVED)
+                plan->wake = mono_min(plan->wake, core_end_due(core, now));
         plan->wake = mono_max(plan->wake, mono_add(now.mono, SPAN_MSEC(1)));
 }
 
 void core_step(Core *core, const Event *event, Now now, Plan *plan) {
         Cause cause = core->verdict.cause;
         BrakeSet brakes = core->brakes;
-        bool answered;
+        bool answered, broken;
 
         *plan = (Plan){ .wake = MONO_INFINITE };
-        notice_break(core, now);
+        broken = notice_break(core, now);
         answered = take_event(core, event, now);
+        if (core->checks.lifecycle == LIFECYCLE_IN_SERVICE)
+                core->outside_asked = false;
         core->checks.our_drain = core->record.drained;
         core->cooldown_until = deadline_after(core->record.closed, core->policy.cooldown, now);
         if (core->stage == STAGE_REMOVED && core->checks.lifecycle != LIFECYCLE_IN_SERVICE &&
@@ -907,9 +941,11 @@ void core_step(Core *core, const Event *event, Now now, Plan *plan) {
         }
         ask_control_plane(core, now, plan);
         tidy_up(core, now, plan);
+        patrol_answer(core, event, now, plan);
+        patrol_step(core, broken, now, plan);
 
         if (core->stage == STAGE_GRACE) /* for people; what needs a look is not asked yet */
-                core->brakes = ask_brakes(core, NULL, now) & ~(1u << BRAKE_BLIND);
+                core->brakes = outlook_ask(core, NULL, now) & ~(1u << BRAKE_BLIND);
         plan->brakes_changed = core->brakes != brakes;
         plan->watch_path =
                 core->verdict.down && core->verdict.fault == FAULT_HOST && core->stage != STAGE_REMOVED;

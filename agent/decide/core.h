@@ -9,6 +9,7 @@
 #include "agent/decide/brakes.h"
 #include "agent/decide/checks.h"
 #include "agent/decide/look.h"
+#include "agent/decide/patrol.h"
 #include "agent/decide/policy.h"
 #include "agent/decide/sample.h"
 #include "agent/decide/verdict.h"
@@ -27,8 +28,9 @@ typedef enum Stage {
         STAGE_VERIFYING = 9,  /* its outcome is being read */
         STAGE_UNDOING = 10,   /* our drain is being undone */
         STAGE_REMOVED = 11,   /* out of the group */
+        STAGE_ENDING = 12,    /* the orphan is deregistered, and stopped or terminated */
 } Stage;
-#define STAGE_N (STAGE_REMOVED + 1)
+#define STAGE_N (STAGE_ENDING + 1)
 
 /**
  * What must outlive the process: written to the journal before each step, handed back by EVENT_RESTORED at the start.
@@ -47,6 +49,15 @@ typedef struct Record {
         bool acted;        /* this incident has drained, or tried to: its end starts the cooldown */
         bool looped;       /* this incident began on a young replacement: brake loop holds until released */
         bool released;     /* somebody has resumed this host since */
+        bool ended;        /* what had to be done to the orphan has been done */
+        uint32_t action;   /* Action that was taken */
+
+        /* patrol's work at a peer, while a claim of ours may stand there */
+        uint32_t peer_stage; /* PatrolStage */
+        uint32_t peer_action;
+        Wall peer_changed; /* when that stage was entered */
+        Wall peer_sent;    /* WALL_NEVER: it has not been removed yet */
+        PeerName peer;
 } Record;
 
 typedef enum EventType {
@@ -59,9 +70,13 @@ typedef enum EventType {
         EVENT_UNDRAINED, /* answer to EFFECT_UNDRAIN */
         EVENT_DETACHED,  /* answer to EFFECT_DETACH */
         EVENT_VERIFIED,  /* answer to EFFECT_VERIFY */
+        EVENT_ENDED,     /* answer to EFFECT_END */
+        EVENT_SWEPT,     /* answer to EFFECT_SWEEP */
+        EVENT_SIZES,     /* how many there are of us */
         EVENT_RIGHTS,    /* what is known of our rights has changed */
         EVENT_POLICY,    /* new settings */
-        EVENT_PAUSED,    /* paused, or resumed */
+        EVENT_PAUSED,    /* paused, or no longer */
+        EVENT_RESUMED,   /* somebody has resumed this host, whether it was paused or not */
         EVENT_GROUP,     /* Auto Scaling has said what we are to it */
         EVENT_RESTORED,  /* once, first: what the journal held */
 } EventType;
@@ -71,8 +86,15 @@ typedef enum EventType {
 typedef struct Verification {
         Outcome outcome;
         Lifecycle lifecycle; /* LIFECYCLE_NO_GROUP: Auto Scaling does not know it as a member */
-        bool activity;       /* an activity tells of its detachment since Record.detach_sent */
+        bool activity;       /* an activity tells of its removal since Record.detach_sent */
+        bool unhealthy;      /* the group has been told, and will replace it */
 } Verification;
+
+/** How many there are, which sets the pace of whatever all hosts do, and which of them we are. */
+typedef struct Sizes {
+        uint32_t cluster, group; /* registered with the cluster; desired by the group; 0: not known */
+        uint64_t self;           /* turn_id() of ourselves; 0: not known */
+} Sizes;
 
 /** What the host knows about itself at the start. */
 typedef struct Restored {
@@ -90,8 +112,10 @@ typedef struct Event {
                 Sample sample;
                 Confirmation confirmed;
                 Look look;
-                Outcome outcome; /* REPAIRED, DRAINED, UNDRAINED, DETACHED */
+                Outcome outcome; /* REPAIRED, DRAINED, UNDRAINED, DETACHED, ENDED */
                 Verification verified;
+                Sweep swept;
+                Sizes sizes;
                 Rights rights;
                 Policy policy;
                 Mono paused_until;   /* MONO_NEVER: not paused; MONO_INFINITE: until resumed */
@@ -107,16 +131,20 @@ typedef enum EffectType {
         EFFECT_REPAIR,  /* restart ecs.service */
         EFFECT_DRAIN,   /* attribute incident=removing, then status DRAINING */
         EFFECT_UNDRAIN, /* status ACTIVE if it is ours and draining, then the attribute away */
-        EFFECT_DETACH,  /* DetachInstances, desired capacity unchanged, sent at most once */
-        EFFECT_VERIFY,  /* DescribeAutoScalingInstances, activities, metadata service */
-        EFFECT_FORGET,  /* drop what is under way: its answer is no longer wanted */
+        EFFECT_DETACH, /* DetachInstances, desired capacity unchanged, or what .action says; sent at most once */
+        EFFECT_VERIFY, /* DescribeAutoScalingInstances, activities, metadata service */
+        EFFECT_END,    /* if still in no group and not switched off: deregister, then stop or terminate */
+        EFFECT_SWEEP,  /* list the disconnected of our group, with their attributes */
+        EFFECT_FORGET, /* drop what is under way: its answer is no longer wanted */
 } EffectType;
 #define EFFECT_TYPE_N (EFFECT_FORGET + 1)
 
 typedef struct Effect {
         EffectType type;
         uint32_t ticket;
-        bool whole; /* LOOK: read on although share holds, for the slow lane */
+        bool whole;      /* LOOK: read on although share holds, for the slow lane */
+        bool peer;       /* LOOK, DRAIN, UNDRAIN, DETACH, VERIFY: of Core.patrol.peer and not of ourselves */
+        unsigned action; /* DETACH: Action */
 } Effect;
 
 #define PLAN_EFFECTS_MAX 4
@@ -130,6 +158,7 @@ typedef struct Plan {
         bool verdict_changed; /* edges, for the log */
         bool stage_changed;
         bool brakes_changed;
+        bool patrol_changed; /* patrol has found, let go of, or taken a step at a peer */
 } Plan;
 
 /** Everything the core knows. Plain data, copyable; read it freely, change it by core_step() only. */
@@ -164,7 +193,9 @@ typedef struct Core {
         unsigned confirmations;
         Mono confirm_at;      /* ECS is not asked again before this */
         Mono first_confirmed; /* first agentConnected=false of this grace */
-        unsigned unanswered;  /* questions to ECS in a row that got no answer */
+        Span crowd_jitter;    /* ECS was throttled, so we are many: the first look waits so much longer */
+        Mono blind_from, blind_at; /* AWS could not be reached, first and last; MONO_NEVER: it can */
+        unsigned unanswered;       /* questions to ECS in a row that got no answer */
         Span confirm_jitter; /* how much earlier than planned ECS is first asked: hosts must not ask in step */
 
         Look look;            /* last one that was answered whole */
@@ -173,31 +204,41 @@ typedef struct Core {
         unsigned holds;       /* in a row, for the back-off */
         bool share_held;      /* at the last look, or since it moved */
         bool share_moved;
-        Mono share_ended; /* when share last stopped holding or moving */
+        Mono settle_from; /* the first look at which share held no longer */
+        Mono share_ended; /* when share last stopped holding or moving, or a slow one came back */
         Mono share_from;  /* share has held or moved at each look since; MONO_NEVER: it does not */
         bool slow_lane;   /* as last asked, share and settle let one removal through, and still hold */
         Turn turn;        /* as last asked */
         Recall recall;
         bool service_known;
         Span service_offset; /* the services' clock minus Mono, as of the last look */
+        Mono begun_at;       /* the look that began the removal under way */
         bool slot_taken;     /* the drain was begun in a slot of ours, .slot */
         int64_t slot;
         unsigned clear_looks;
-        uint32_t last_sick; /* of the cluster, at the last look */
+        uint32_t last_sick; /* of the cluster, at the last look, a patrol's included */
         bool last_sick_known;
+        Mono sick_at; /* ... which was answered then */
 
         Mono stage_from;
         Mono due; /* what the stage waits for: next look, end of repair.wait, next read; MONO_INFINITE */
-        unsigned tries;   /* of this stage */
-        bool repair_done; /* in this incident */
+        unsigned tries;      /* of this stage */
+        bool repair_done;    /* in this incident */
+        Mono repaired_until; /* end of repair.wait */
 
         Mono paused_until;
         Mono boot_grace_until;
         Mono cooldown_until;
-        bool seen_outside; /* REMOVED: the metadata service has shown us out of the group */
-        BrakeSet brakes;   /* that hold now, as last asked */
+        bool seen_outside;  /* REMOVED: the metadata service has shown us out of the group */
+        Mono end_at;        /* REMOVED: the orphan's end is not tried again before */
+        bool outside_asked; /* out of the group, not by us: ECS has said whether it was by a peer */
+        Mono woke_at;       /* after a freeze of our own; MONO_NEVER: none */
+        BrakeSet brakes;    /* that hold now, as last asked */
         Mono brake_until[BRAKE_N];
         uint64_t removals; /* by us, since the start: remediation_performed */
+
+        Sizes sizes;
+        Patrol patrol;
 } Core;
 
 /** core_init() - @seed feeds the jitter; equal seeds and events give equal plans */
@@ -210,6 +251,8 @@ void core_step(Core *core, const Event *event, Now now, Plan *plan);
 bool core_incident_open(const Core *core);
 /** core_grace_end() - when grace will be over if nothing changes; MONO_NEVER: it does not run */
 Mono core_grace_end(const Core *core);
+/** core_end_due() - REMOVED: when the orphan's end is due; MONO_INFINITE: not, as things are */
+Mono core_end_due(const Core *core, Now now);
 
 const char *stage_to_string(Stage stage);
 const char *effect_to_string(EffectType type);

@@ -40,10 +40,36 @@ typedef struct Confirmation {
         Outcome outcome; /* anything but OUTCOME_OK: the rest means nothing */
         bool connected;  /* agentConnected */
         ControlStatus status;
-        bool marked;   /* our attribute says that we are removing it */
         bool updating; /* agentUpdateStatus PENDING, STAGING, STAGED or UPDATING */
+        /* what the attributes at ECS say */
+        bool marked;    /* its own agent is removing it */
+        bool patrolled; /* a patrolling peer is, or has done so */
+        bool held; /* it is not to be acted for: paused, or its own daemon lives and waits for a brake */
+        unsigned action;       /* Action that it would take; ACTION_OBSERVE also where it says nothing */
+        Wall held_at;          /* it has said so then; WALL_NEVER: for good */
+        Wall marked_at;        /* by the services' clock; WALL_NEVER: not marked, or it cannot be read */
+        Wall patrolled_at;     /* the same of .patrolled */
+        uint64_t patrolled_by; /* turn_id() of the peer; 0: not known */
         Wall server_time;
 } Confirmation;
+
+/** A container instance of a peer, as ECS and EC2 name it. */
+typedef struct PeerName {
+        char arn[256];
+        char instance_id[64];
+} PeerName;
+
+#define SWEEP_PEERS_MAX 8
+
+/** What one patrol has found: the disconnected of our own group. */
+typedef struct Sweep {
+        Outcome outcome;
+        uint32_t n_down; /* disconnected; of more than a page, those of the page */
+        uint32_t
+                n; /* of these, those that may be acted for, or as many as there is room for, in any order */
+        PeerName peers[SWEEP_PEERS_MAX];
+        Wall server_time;
+} Sweep;
 
 /** How many there are, and how many of them are disconnected. Orphans and ghosts count neither way. */
 typedef struct Population {
@@ -94,12 +120,15 @@ typedef enum LookPart {
  * the metadata service shows us not InService, .own is OUTCOME_BLIND and nothing else was asked.
  */
 typedef struct Look {
+        bool of_peer;    /* made by patrol: .own, .self, .lifecycle, .group and .young are a peer's */
         Outcome outcome; /* OUTCOME_OK: every part that was asked has answered */
         LookPart failed;
         char action[64]; /* the call that failed, "" if none: "DescribeAutoScalingGroups" */
 
         Lifecycle lifecycle; /* Auto Scaling's word if it was asked, else the metadata service's */
         bool spot_notice;
+        bool unhealthy;     /* the group is about to replace it by itself */
+        bool another_group; /* a peer of another group than ours */
         Confirmation own;
 
         Population cluster, group, zone;
@@ -145,6 +174,11 @@ typedef enum Right {
         RIGHT_ECS_PUT_ATTRIBUTES,
         RIGHT_ECS_DELETE_ATTRIBUTES,
         RIGHT_ASG_DETACH,
+        RIGHT_ASG_SET_HEALTH,
+        RIGHT_ASG_ENTER_STANDBY,
+        RIGHT_ECS_DEREGISTER,
+        RIGHT_EC2_STOP,
+        RIGHT_EC2_TERMINATE,
         RIGHT_CLOUDWATCH_PUT,
 } Right;
 #define RIGHT_N (RIGHT_CLOUDWATCH_PUT + 1)

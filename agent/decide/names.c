@@ -124,6 +124,11 @@ NAMES(right_to_string, Right, RIGHT_N,
         [RIGHT_ECS_PUT_ATTRIBUTES] = "ecs:PutAttributes",
         [RIGHT_ECS_DELETE_ATTRIBUTES] = "ecs:DeleteAttributes",
         [RIGHT_ASG_DETACH] = "autoscaling:DetachInstances",
+        [RIGHT_ASG_SET_HEALTH] = "autoscaling:SetInstanceHealth",
+        [RIGHT_ASG_ENTER_STANDBY] = "autoscaling:EnterStandby",
+        [RIGHT_ECS_DEREGISTER] = "ecs:DeregisterContainerInstance",
+        [RIGHT_EC2_STOP] = "ec2:StopInstances",
+        [RIGHT_EC2_TERMINATE] = "ec2:TerminateInstances",
         [RIGHT_CLOUDWATCH_PUT] = "cloudwatch:PutMetricData")
 
 NAMES(reading_to_string, Reading, READING_N,
@@ -144,7 +149,26 @@ NAMES(log_state_to_string, LogState, LOG_STATE_N,
 
 NAMES(action_to_string, Action, ACTION_N,
         [ACTION_OBSERVE] = "observe",
-        [ACTION_DETACH] = "detach")
+        [ACTION_DETACH] = "detach",
+        [ACTION_UNHEALTHY] = "unhealthy",
+        [ACTION_STANDBY] = "standby")
+
+NAMES(orphan_action_to_string, OrphanAction, ORPHAN_ACTION_N,
+        [ORPHAN_KEEP] = "keep",
+        [ORPHAN_STOP] = "stop",
+        [ORPHAN_TERMINATE] = "terminate")
+
+NAMES(patrol_stage_to_string, PatrolStage, PATROL_STAGE_N,
+        [PATROL_RESTING] = "resting",
+        [PATROL_SWEEPING] = "sweeping",
+        [PATROL_FINDING] = "finding",
+        [PATROL_WAITING] = "waiting",
+        [PATROL_LOOKING] = "looking",
+        [PATROL_DRAINING] = "draining",
+        [PATROL_RECHECKING] = "rechecking",
+        [PATROL_DETACHING] = "detaching",
+        [PATROL_VERIFYING] = "verifying",
+        [PATROL_UNDOING] = "undoing")
 
 NAMES(cause_to_string, Cause, CAUSE_N,
         [CAUSE_NONE] = "none",
@@ -222,7 +246,8 @@ NAMES(stage_to_string, Stage, STAGE_N,
         [STAGE_DETACHING] = "detaching",
         [STAGE_VERIFYING] = "verifying",
         [STAGE_UNDOING] = "undoing",
-        [STAGE_REMOVED] = "removed")
+        [STAGE_REMOVED] = "removed",
+        [STAGE_ENDING] = "ending")
 
 NAMES(effect_to_string, EffectType, EFFECT_TYPE_N,
         [EFFECT_CONFIRM] = "confirm",
@@ -233,6 +258,8 @@ NAMES(effect_to_string, EffectType, EFFECT_TYPE_N,
         [EFFECT_UNDRAIN] = "undrain",
         [EFFECT_DETACH] = "detach",
         [EFFECT_VERIFY] = "verify",
+        [EFFECT_END] = "end",
+        [EFFECT_SWEEP] = "sweep",
         [EFFECT_FORGET] = "forget")
 /* clang-format on */
 

@@ -9,10 +9,20 @@
 #include "common/clock.h"
 
 typedef enum Action {
-        ACTION_OBSERVE, /* everything but acting and repairing */
-        ACTION_DETACH,
+        ACTION_OBSERVE,   /* everything but acting and repairing */
+        ACTION_DETACH,    /* out of the group; it lives on as an orphan */
+        ACTION_UNHEALTHY, /* the group is told to terminate and replace it */
+        ACTION_STANDBY,   /* stays in the group, out of service, until an operator decides */
 } Action;
-#define ACTION_N (ACTION_DETACH + 1)
+#define ACTION_N (ACTION_STANDBY + 1)
+
+/** What becomes of an instance that was detached. */
+typedef enum OrphanAction {
+        ORPHAN_KEEP,
+        ORPHAN_STOP, /* one that cannot be stopped (Spot, instance store) is terminated */
+        ORPHAN_TERMINATE,
+} OrphanAction;
+#define ORPHAN_ACTION_N (ORPHAN_TERMINATE + 1)
 
 /* Causes that count like a lost connection: bits of Policy.also_act_on. */
 #define ALSO_DOCKER         (1u << 0)
@@ -50,7 +60,16 @@ typedef struct Policy {
         Span settle;
         Span boot_grace;
 
+        unsigned orphan; /* OrphanAction */
+        Span orphan_after;
+        bool orphan_deregister; /* with force: its tasks are replaced elsewhere */
+
+        bool patrol;
+        Span patrol_every; /* the group as a whole asks so often */
+        Span patrol_after; /* a peer must have been found disconnected this long */
+
         bool external; /* ECS_EXTERNAL in the agent's settings: not an EC2 instance, never acted on */
 } Policy;
 
 const char *action_to_string(Action action);
+const char *orphan_action_to_string(OrphanAction action);

@@ -49,21 +49,39 @@ static void forget_old(Recall *recall, Span window, Mono now) {
         }
 }
 
+/* Those that the look should have shown again, and has not. Seen sick but once, it was a passing reconnect. */
+static void note_returns(Recall *recall, Mono now) {
+        for (unsigned i = 0; i < RECALL_PEERS_MAX; i++) {
+                RecallPeer *peer = &recall->peers[i];
+
+                if (!is_used(peer) || mono_is_set(peer->removed) || !mono_is_set(peer->since) ||
+                        !mono_before(peer->sick, now))
+                        continue;
+                if (mono_before(peer->since, peer->sick))
+                        recall->returned = now;
+                peer->since = MONO_NEVER;
+        }
+}
+
 void recall_take(Recall *recall, const Look *look, Span window, Mono now) {
         forget_old(recall, window, now);
         for (uint32_t i = 0; i < look->n_sick && i < LOOK_SICK_MAX; i++) {
                 RecallPeer *peer;
+                Mono since = now;
 
-                if (look->sick[i] == look->self)
+                if (look->sick[i] == look->self && !look->of_peer)
                         continue;
                 peer = peer_find(recall, look->sick[i]);
+                if (peer && mono_is_set(peer->since) && !mono_is_set(peer->removed))
+                        since = peer->since;
                 if (!peer)
                         peer = peer_place(recall);
                 /* One that is back in service was attached again: its removal is in the activities. */
                 if (peer)
-                        *peer = (RecallPeer){
-                                .id = look->sick[i], .sick = now, .ours = i < look->n_sick_ours
-                        };
+                        *peer = (RecallPeer){ .id = look->sick[i],
+                                .since = since,
+                                .sick = now,
+                                .ours = i < look->n_sick_ours };
         }
         for (uint32_t i = 0; i < look->n_outside && i < LOOK_SICK_MAX; i++) {
                 RecallPeer *peer = peer_find(recall, look->outside[i]);
@@ -71,6 +89,8 @@ void recall_take(Recall *recall, const Look *look, Span window, Mono now) {
                 if (peer && !mono_is_set(peer->removed))
                         peer->removed = now;
         }
+        if (!look->more_than_a_page)
+                note_returns(recall, now);
 }
 
 Remembered recall_removals(const Recall *recall, const Look *look, Span window, Mono now) {
@@ -82,7 +102,8 @@ Remembered recall_removals(const Recall *recall, const Look *look, Span window, 
                 bool group = peer->ours && !is_among(look->removed, look->n_removed_ours, peer->id);
                 bool cluster = !is_among(look->removed, look->n_removed, peer->id);
 
-                if (!mono_is_set(peer->removed) || !mono_before(now, frees) || (!group && !cluster))
+                if (!mono_is_set(peer->removed) || !mono_before(now, frees) || (!group && !cluster) ||
+                        peer->id == look->self)
                         continue;
                 is.group += group;
                 is.cluster += cluster;

@@ -18,6 +18,7 @@
 
 typedef struct RecallPeer {
         uint64_t id;  /* turn_id() */
+        Mono since;   /* first seen so in a row of looks; MONO_NEVER: it has been missed since */
         Mono sick;    /* last seen sick and InService; MONO_NEVER: the place is free */
         Mono removed; /* first seen to be no longer InService; MONO_NEVER: it is not */
         bool ours;    /* of our own group */
@@ -25,6 +26,7 @@ typedef struct RecallPeer {
 
 typedef struct Recall {
         RecallPeer peers[RECALL_PEERS_MAX];
+        Mono returned; /* when one that had been sick for two looks was last found to be so no longer */
 } Recall;
 
 /** Removals that the look's own ledger does not tell of. */

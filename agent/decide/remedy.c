@@ -11,6 +11,8 @@
 static const Transition transitions[STAGE_N][SIGNAL_N] = {
         [STAGE_WATCHING] = {
                 [SIGNAL_ILL]       = TO(STAGE_GRACE,      EFFECT_NONE),
+                /* Frozen, we were removed by a peer that patrols. */
+                [SIGNAL_OUT]       = TO(STAGE_REMOVED,    EFFECT_NONE),
         },
         [STAGE_GRACE] = {
                 [SIGNAL_WELL]      = TO(STAGE_WATCHING,   EFFECT_FORGET),
@@ -72,9 +74,16 @@ static const Transition transitions[STAGE_N][SIGNAL_N] = {
         [STAGE_UNDOING] = {
                 [SIGNAL_DUE]       = TO(STAGE_UNDOING,    EFFECT_UNDRAIN),
                 [SIGNAL_DONE]      = TO(STAGE_HELD,       EFFECT_NONE),
+                [SIGNAL_OUT]       = TO(STAGE_REMOVED,    EFFECT_NONE),
         },
         [STAGE_REMOVED] = {
-                [SIGNAL_IN_AGAIN]  = TO(STAGE_WATCHING,   EFFECT_NONE),
+                [SIGNAL_IN_AGAIN]  = TO(STAGE_UNDOING,    EFFECT_UNDRAIN),
+                [SIGNAL_DUE]       = TO(STAGE_ENDING,     EFFECT_END),
+        },
+        [STAGE_ENDING] = {
+                [SIGNAL_DONE]      = TO(STAGE_REMOVED,    EFFECT_NONE),
+                [SIGNAL_FAILED]    = TO(STAGE_REMOVED,    EFFECT_NONE),
+                [SIGNAL_LOST]      = TO(STAGE_REMOVED,    EFFECT_NONE),
         },
 };
 /* clang-format on */

@@ -92,7 +92,7 @@ static void hear_control(const Checks *checks, const Policy *policy, Mono now, E
                 return;
         if (!checks->control.connected && age < CONTROL_DOWN_MAX)
                 e->say_down |= BIT(WITNESS_N);
-        if (checks->control.connected && age < policy->confirm_before / 3)
+        if (checks->control.connected && !checks->control_early && age < policy->confirm_before / 3)
                 e->say_up |= BIT(WITNESS_N);
 }
 

@@ -5,16 +5,29 @@
 
 #include "tests/fleet/world.h"
 
-/** Bounds of the figures; -1: none. Those of a run hold for each run. */
+/** What must become of those that were removed. */
+typedef enum Ended {
+        ENDED_EITHER,
+        ENDED_ALL,  /* each has deregistered itself */
+        ENDED_NONE, /* none has */
+} Ended;
+
+/** Bounds of the figures; 0: none. Those of a run hold for each run. */
 typedef struct Limits {
-        int removals_min, removals_max; /* of a run */
+        bool counted;                       /* the next two mean something */
+        int32_t removals_min, removals_max; /* of a run */
         unsigned innocents;   /* of a million that an outage cuts off; without an outage always 0 */
         Span median, longest; /* time to removal, over all runs */
-        int late_peak;        /* percent of the ECS read quota, in any minute after an outage's first ten */
+        const char *than;     /* the median is at most .later above that of this scenario */
+        Span later;
+        unsigned late_peak; /* percent of the ECS read quota, in any minute after an outage's first ten */
+        unsigned reads;     /* of ECS, in hundredths a second, on average */
+        Ended ended;
 } Limits;
 
 typedef struct Scenario {
         const char *name, *doc;
+        const char *row; /* its name in the manual's table; NULL: not there */
         void (*configure)(Config *config, bool full);
         void (*begin)(World *world);
         Span span, span_full;
@@ -25,5 +38,3 @@ typedef struct Scenario {
 
 extern const Scenario scenarios[];
 extern const unsigned n_scenarios;
-/** scenarios_missing - what the core cannot do yet, for the usage text */
-extern const char *const scenarios_missing;

@@ -11,8 +11,15 @@
 
 /* A look and the call that follows from it lie no further apart than a call with all its tries. */
 #define LOOK_FRESH SPAN_SEC(15)
-/* Something of ours that stands at ECS for so long after its incident is left behind. */
+/* Something of ours that stands at ECS for so long, and that nobody is about to undo, is left behind: at a host that
+ * could have undone it; at one that cannot, a patrol needs its rounds, and its turn after others, to take it over. */
 #define LEFT_BEHIND SPAN_MIN(15)
+#define TAKEN_OVER  SPAN_HOUR(4)
+#define CHECK_EVERY SPAN_MIN(5)
+/* One that has just woken up is still shown as disconnected, and calls are under way. */
+#define JUST_AWAKE SPAN_SEC(15)
+/* A daemon hears of its agent's lost connection at once; a look and a call may have been under way. */
+#define CUT_OFF SPAN_SEC(30)
 
 void truth_break(World *world, uint64_t *counter, const Host *host, const char *what) {
         Figures *figures = &world->figures;
@@ -53,39 +60,66 @@ static unsigned removed_since(const Cluster *cluster, int64_t since) {
         return n;
 }
 
-static void check_share(Host *host, const Look *look) {
+static void check_share(Host *host, const Look *look, bool slow_lane) {
         World *world = host->world;
         Figures *figures = &world->figures;
         bool settling = host->share_seen_at >= 0 && world->now - host->share_seen_at < host->policy.settle;
 
         if (!settling && !share_seen(look, host->policy.max_sick))
                 return;
-        if (!host->core.slow_lane)
+        if (!slow_lane)
                 truth_break(world, &figures->s2, host,
                         settling ? "acted before it settled" : "acted on a share");
         else if (removed_since(&world->clusters[host->group->cluster], world->now - SPAN_HOUR(1)) > 0)
                 truth_break(world, &figures->s2, host, "two by the slow lane in an hour");
 }
 
-void truth_effect(Host *host, const Effect *effect) {
+/* By what the look showed, whoever made it. */
+static void check_look(Host *host, const Look *look, Span age) {
         World *world = host->world;
         Figures *figures = &world->figures;
-        const Core *core = &host->core;
-        const Look *look = &core->look;
-        bool acts = effect->type == EFFECT_DRAIN || effect->type == EFFECT_DETACH;
 
-        if (!acts && effect->type != EFFECT_REPAIR)
-                return;
-        if (look->outcome != OUTCOME_OK || look->own.outcome != OUTCOME_OK ||
-                host_now(host).mono.usec - core->looked_at.usec > LOOK_FRESH)
+        if (!look || look->outcome != OUTCOME_OK || look->own.outcome != OUTCOME_OK || age > LOOK_FRESH) {
                 truth_break(world, &figures->s3, host, "acted without a fresh look");
+                return;
+        }
         if (look->own.connected)
                 truth_break(world, &figures->s4, host, "acted although ECS called it connected");
-        if (host->paused || host->policy.action == ACTION_OBSERVE)
-                truth_break(world, &figures->s2, host, "acted while paused or observing");
         if (look->group_state != 0 || look->tag_cluster == SWITCH_OFF || look->tag_group == SWITCH_OFF)
                 truth_break(world, &figures->s2, host, "acted on a group that is busy or off");
-        check_share(host, look);
+}
+
+/* By the truth about a peer that patrol is about to act on. */
+static void check_peer(Host *host, const Host *peer) {
+        World *world = host->world;
+        uint64_t *counter = &world->figures.s2;
+
+        if (peer->no_agent)
+                truth_break(world, counter, host, "patrol acted on a host without an agent of ours");
+        if (peer->paused || peer->policy.action == ACTION_OBSERVE)
+                truth_break(world, counter, host, "patrol acted on a paused or observing host");
+        if (peer->group != host->group)
+                truth_break(world, counter, host, "patrol acted on another group");
+        if (!host_connected(host) && world->now - host->down_from > CUT_OFF)
+                truth_break(world, counter, host, "patrolled while cut off");
+}
+
+void truth_effect(Host *host, const Host *subject, const Effect *effect) {
+        World *world = host->world;
+        const Core *core = &host->core;
+        const Look *look = effect->peer ? host->peer_look : &core->look;
+        Span age = effect->peer ? world->now - host->peer_looked_at
+                                : host_now(host).mono.usec - core->looked_at.usec;
+
+        if (effect->type != EFFECT_DRAIN && effect->type != EFFECT_DETACH && effect->type != EFFECT_REPAIR)
+                return;
+        if (host->paused || host->policy.action == ACTION_OBSERVE)
+                truth_break(world, &world->figures.s2, host, "acted while paused or observing");
+        check_look(host, look, age);
+        if (look)
+                check_share(host, look, core->slow_lane && !effect->peer);
+        if (effect->peer)
+                check_peer(host, subject);
 }
 
 /* --- S1 and S4: by what has happened ------------------------------------------------------------------------------ */
@@ -122,17 +156,19 @@ static void count_cluster(Host *host) {
                         world, &world->figures.s1_cluster, host, "more removals than the cluster's budget");
 }
 
-static void tell_removal(const Host *host) {
-        static const char *const names[AILMENT_N] = { "innocent", "link", "dead", "wedged" };
+static void tell_removal(const Host *host, const Host *subject) {
+        static const char *const names[AILMENT_N] = { "innocent", "link", "dead", "wedged", "frozen" };
         const World *world = host->world;
-        const Look *look = &host->core.look;
+        const Look *look = subject == host || !host->peer_look ? &host->core.look : host->peer_look;
 
         printf("# seed %" PRIu64 ", %" PRId64
                " s: host %u of group %u, zone %u is out: %s, down for %" PRId64 " s",
-                world->config.seed, world->now / SPAN_SEC(1), host->number, host->group->number, host->zone,
-                names[host->ailment], (world->now - host->down_from) / SPAN_SEC(1));
-        if (host->ailment == AILMENT_NONE)
-                printf(", would be back in %" PRId64 " s", (host->back_at - world->now) / SPAN_SEC(1));
+                world->config.seed, world->now / SPAN_SEC(1), subject->number, subject->group->number,
+                subject->zone, names[subject->ailment], (world->now - subject->down_from) / SPAN_SEC(1));
+        if (subject != host)
+                printf(", by host %u", host->number);
+        if (subject->ailment == AILMENT_NONE)
+                printf(", would be back in %" PRId64 " s", (subject->back_at - world->now) / SPAN_SEC(1));
         printf("; it saw %u of %u sick in the cluster, %u of %u in its group, %u of %u in its zone%s\n",
                 look->cluster.sick, look->cluster.members, look->group.sick, look->group.members,
                 look->zone.sick, look->zone.members, host->core.slow_lane ? " (slow lane)" : "");
@@ -158,48 +194,101 @@ void truth_minute(World *world) {
         fputc('\n', world->config.minutes);
 }
 
-void truth_removed(Host *host) {
+static bool is_innocent(const Host *host) {
+        bool just_awake = host->woke_at >= 0 && host->world->now - host->woke_at < JUST_AWAKE;
+
+        return host->ailment == AILMENT_NONE && !just_awake;
+}
+
+void truth_removed(Host *host, Host *subject) {
         World *world = host->world;
         Figures *figures = &world->figures;
 
         figures->removals++;
-        if (host->detached_at != 0)
-                truth_break(world, &figures->s4, host, "removed twice");
-        host->detached_at = world->now;
+        figures->by_patrol += host != subject;
+        if (subject->detached_at != 0)
+                truth_break(world, &figures->s4, subject, "removed twice");
+        subject->detached_at = world->now;
         if (world->config.tell)
-                tell_removal(host);
-        count_group(host);
-        count_cluster(host);
-        if (host->ailment == AILMENT_NONE)
+                tell_removal(host, subject);
+        count_group(subject);
+        count_cluster(subject);
+        if (is_innocent(subject))
                 figures->innocents++;
         else
-                figures_time(figures, world->now - host->ailing_from);
+                figures_time(figures, world->now - subject->ailing_from);
 }
 
-void truth_drain(Host *host) {
-        host->world->figures.drains++;
-        if (host->foreign_drain)
-                truth_break(
-                        host->world, &host->world->figures.s4, host, "drained what somebody else drains");
+void truth_drain(Host *host, Host *subject) {
+        World *world = host->world;
+
+        world->figures.drains++;
+        if (subject->foreign_drain)
+                truth_break(world, &world->figures.s4, host, "drained what somebody else drains");
 }
 
-void truth_undrain(Host *host) {
-        host->world->figures.undone++;
-        if (host->foreign_drain)
-                truth_break(host->world, &host->world->figures.s4, host, "undid somebody else's drain");
-        if (!host->in_group)
-                truth_break(
-                        host->world, &host->world->figures.s4, host, "undid the drain of a removed host");
+void truth_undrain(Host *host, Host *subject) {
+        World *world = host->world;
+        uint64_t *counter = &world->figures.s4;
+
+        world->figures.undone++;
+        if (subject->foreign_drain)
+                truth_break(world, counter, host, "undid somebody else's drain");
+        /* What has just been attached again is a member, whatever was drained before. */
+        if (!subject->in_group)
+                truth_break(world, counter, host, "undid the drain of a removed host");
+        if (host != subject && subject->drained_by != host->id)
+                truth_break(world, counter, host, "undid another's drain of a peer");
+}
+
+void truth_ended(Host *host) {
+        World *world = host->world;
+
+        world->figures.ended++;
+        if (host->in_group || host->standby)
+                truth_break(world, &world->figures.s4, host, "ended what is no orphan");
+        if (host->paused || host->policy.action == ACTION_OBSERVE)
+                truth_break(world, &world->figures.s2, host, "ended while paused or observing");
+}
+
+/* Whether a daemon that runs is at it: the host's own, or a patrolling peer's. */
+static bool is_attended(const World *world, const Host *host) {
+        const Group *group = host->group;
+
+        if (core_incident_open(&host->core) && host->ailment != AILMENT_FROZEN)
+                return true;
+        for (uint32_t i = 0; i < group->n_members; i++) {
+                const Host *peer = world->hosts[group->members[i]];
+
+                if (peer->core.patrol.stage >= PATROL_DRAINING && peer->ailment != AILMENT_FROZEN &&
+                        strtoul(peer->core.patrol.peer.arn, NULL, 10) == host->number)
+                        return true;
+        }
+        return false;
 }
 
 static void check_left_behind(Host *host) {
-        const Core *core = &host->core;
-        bool stands = (host->drained && !host->foreign_drain) || host->marked_at >= 0;
+        World *world = host->world;
+        int64_t at = host->patrol.at > host->mark.at ? host->patrol.at : host->mark.at, since;
+        bool connected = host_connected(host);
 
-        if (!stands || !host->in_group || !host->registered || core_incident_open(core))
+        if (!host->in_group || !host->registered || (at < 0 && (!host->drained || host->foreign_drain)) ||
+                is_attended(world, host))
                 return;
-        if (host_now(host).mono.usec - core->stage_from.usec > LEFT_BEHIND)
-                truth_break(host->world, &host->world->figures.s4, host, "left a drain or a mark behind");
+        since = world->now - (at > 0 ? at : 0);
+        if (connected && world->now - host->connects_at < since)
+                since = world->now - host->connects_at;
+        if (connected ? since > LEFT_BEHIND : host->ailment == AILMENT_FROZEN && since > TAKEN_OVER)
+                truth_break(world, &world->figures.s4, host, "left a drain or a claim behind");
+}
+
+void truth_claims(World *world) {
+        if (world->now - world->checked_at < CHECK_EVERY)
+                return;
+        world->checked_at = world->now;
+        for (unsigned c = 0; c < world->config.clusters; c++)
+                for (uint32_t i = 0; i < world->clusters[c].n_down; i++)
+                        check_left_behind(world->hosts[world->clusters[c].down[i]]);
 }
 
 /* --- L1 and L2 ---------------------------------------------------------------------------------------------------- */
@@ -283,6 +372,9 @@ static void sum_up(Figures *sum, const Figures *part) {
         sum->struck += part->struck;
         sum->ailing += part->ailing;
         sum->removals += part->removals;
+        sum->by_patrol += part->by_patrol;
+        sum->sweeps += part->sweeps;
+        sum->ended += part->ended;
         sum->innocents += part->innocents;
         sum->runs_with_innocents += part->innocents > 0;
         sum->repaired += part->repaired;

@@ -6,8 +6,8 @@
  * with quotas and stale answers. world.c drives the hosts, cloud.c is AWS, truth.c judges what was done by what is true.
  *
  * An event happens only when a witness changes, when a core asks to be woken, or when a call is answered. A host at rest
- * (connected, WATCHING, everybody says "up") is not stepped at all, unless Config.keep_alive asks for it: its core has
- * nothing to remember but that time has passed.
+ * (connected, WATCHING, everybody says "up") is stepped for its patrol only, unless Config.keep_alive asks for more: its
+ * core has nothing to remember but that time has passed, and is told so when something happens.
  */
 
 #include <stdbool.h>
@@ -44,8 +44,10 @@ typedef enum Ailment {
         AILMENT_LINK,   /* its agent retries for ever */
         AILMENT_DEAD,   /* its agent's process is gone */
         AILMENT_WEDGED, /* its agent lives and has stopped trying */
+        AILMENT_FROZEN, /* neither its agent nor ours gets any time */
 } Ailment;
-#define AILMENT_N (AILMENT_WEDGED + 1)
+#define AILMENT_N      (AILMENT_FROZEN + 1)
+#define AILMENTS_AWAKE 3 /* the first ones: those that our agent sees */
 
 /** Chances are in hundredths of a percent. */
 typedef struct Config {
@@ -62,20 +64,28 @@ typedef struct Config {
         bool keep_alive;     /* hosts at rest are stepped once a minute all the same */
         FILE *minutes;       /* one line a minute: how the region is; NULL: not wanted */
         bool tell;           /* print each removal */
-        bool orphans_stay;   /* nobody deregisters what was removed; else the world does, after an hour */
+        bool wakes;          /* the frozen wake again, 10 min to 2 h later */
         Span launch_from, launch_to; /* from a removal to the replacement's connection */
 } Config;
 
 typedef struct World World;
 typedef struct Group Group;
 
+/** A claim at ECS: an attribute, and what others see of it until it has got around. */
+typedef struct Claim {
+        int64_t at, was_at; /* -1: there is none */
+        uint64_t by, was_by;
+        int64_t seen_from;
+} Claim;
+
 /** What a look has read so far. */
 typedef struct Draft {
         Look look;
         uint32_t peers
-                [LOOK_PAGE]; /* the page of the disconnected, ourselves not among them, by host number */
-        int64_t marked_at[LOOK_PAGE]; /* -1: not marked */
+                [LOOK_PAGE]; /* the page of the disconnected and claimed, without the subject, by number */
+        int64_t claimed_at[LOOK_PAGE]; /* -1: not claimed */
         unsigned n_peers, registered;
+        uint32_t n_down; /* disconnected ones among them */
         bool own_down;
         uint32_t counted[COUNTED_MAX], n_counted;
 } Draft;
@@ -85,17 +95,21 @@ typedef struct Chain {
         bool busy;
         EffectType type;
         uint32_t ticket;
-        bool whole;
-        uint32_t serial; /* a call that was forgotten finds another one here */
+        bool whole, peer;
+        Action action;
+        uint32_t subject; /* number of the host that it is about */
+        uint32_t serial;  /* a call that was forgotten finds another one here */
         unsigned step, tries;
-        Confirmation own;
-        Draft *draft; /* of a look */
+        Outcome outcome; /* unless a call fails */
+        Draft *draft;    /* of a look */
+        Sweep *sweep;
 } Chain;
 
 typedef struct Host {
         World *world;
         uint32_t number;
-        uint64_t id; /* as turns are drawn by */
+        char name[24]; /* EC2's */
+        uint64_t id;   /* turn_id() of it */
         Group *group;
         unsigned zone;
         uint64_t random;
@@ -108,8 +122,10 @@ typedef struct Host {
         int64_t back_at;   /* an outage's end for it */
         unsigned partings; /* ... of the API as well */
         bool started;      /* its agent has registered */
+        bool no_agent;     /* ours is not there */
         bool paused;
-        Span skew; /* of its wall clock */
+        int64_t woke_at; /* frozen until then; -1: never */
+        Span skew;       /* of its wall clock */
         int64_t boot;
 
         /* AWS's truth, and from when on others see it */
@@ -118,8 +134,11 @@ typedef struct Host {
         int64_t in_service_at, left_at, left_seen_at, connects_at;
         int64_t down_seen_from, down_seen_to; /* ECS shows it as disconnected in between */
         bool drained, foreign_drain;
-        int64_t marked_at, marked_seen_at; /* our attribute; -1: none */
-        bool listed;                       /* in its cluster's list of those that may be disconnected */
+        bool standby;
+        int64_t unhealthy_from; /* told so; NEVER: it is healthy */
+        Claim mark, patrol;     /* its own claim, and a patrolling peer's */
+        int64_t hold_at; /* its daemon has said then that it is at work itself; -1: it does not say so */
+        bool listed;     /* in its cluster's list of those that may be disconnected or claimed */
 
         /* its agent, and ours */
         Core core;
@@ -130,14 +149,17 @@ typedef struct Host {
         unsigned fresh_witnesses; /* how many more come every 10 s, before they come once a minute */
         Span backoff;
         int64_t connected_line;
-        Lifecycle told_lifecycle;
-        Chain asking, changing;
+        int64_t tell_at; /* when it says so; NEVER */
+        bool told;
+        Chain asking, changing, patrolling;
+        Look *peer_look; /* patrol's last; NULL: none */
+        int64_t peer_looked_at;
 
         /* for the figures */
-        int64_t detached_at; /* 0: not */
-        int64_t drained_by_us_at;
+        int64_t detached_at;   /* 0: not */
+        uint64_t drained_by;   /* id of who has drained it last */
         int64_t share_seen_at; /* its last look at which share held; -1: none */
-        bool repaired;
+        bool repaired, mended; /* by a restart of its agent; by an operator */
 } Host;
 
 typedef struct Activity {
@@ -175,12 +197,18 @@ typedef enum Happening {
         HAPPENING_HOST,     /* a witness, a line of the log, a wake */
         HAPPENING_ASK,      /* the next call of .asking */
         HAPPENING_CHANGE,   /* the next call of .changing */
+        HAPPENING_PATROL,   /* the next call of .patrolling */
         HAPPENING_AIL,      /* falls sick; .argument: Ailment */
         HAPPENING_CUT,      /* an outage reaches the host; .argument: of the API as well */
-        HAPPENING_RECOVER,  /* ... and leaves it */
+        HAPPENING_JOIN,     /* the API is back */
+        HAPPENING_RECOVER,  /* ... and the agent, which may take longer */
         HAPPENING_LAUNCH,   /* the group launches a replacement; .host: the removed one */
         HAPPENING_CONNECT,  /* a new instance's agent connects for the first time */
-        HAPPENING_CLEAN,    /* an orphan is deregistered */
+        HAPPENING_TELL,     /* it tells its peers whether it is at work itself */
+        HAPPENING_WAKE,     /* a frozen one gets time again */
+        HAPPENING_EXIT,     /* the group lets go of one that it was told is unhealthy */
+        HAPPENING_GONE,     /* ... and it is terminated; or somebody has cleared up after a frozen orphan */
+        HAPPENING_ATTACH,   /* an operator attaches an orphan again, its ailment mended */
         HAPPENING_RESTART,  /* our daemon restarts; .argument: and loses its journal */
         HAPPENING_JUMP,     /* the wall clock is set; .argument: seconds, signed */
         HAPPENING_PAUSE,    /* .argument: paused or not */
@@ -208,6 +236,8 @@ typedef struct Figures {
         uint64_t struck; /* hosts that an outage cut off */
         uint64_t ailing; /* hosts that fell sick of themselves */
         uint64_t removals, innocents, repaired, undone, drains, late; /* .late: L1 or L2 missed */
+        uint64_t by_patrol, sweeps,
+                ended; /* of .removals; rounds made; orphans that have cleared up themselves */
         uint64_t runs_with_innocents,
                 runs_odd;                    /* .._odd: with more or fewer removals than there should be */
         uint64_t left_sick;                  /* ailing, still in the group at the end */
@@ -241,9 +271,11 @@ struct World {
         unsigned throttle_all; /* reads of ECS are refused while set */
         unsigned minute_calls[QUOTA_N];
         int64_t minute;
+        int64_t checked_at;  /* when what is left behind was last looked for */
         int64_t outage_from; /* -1: none */
         Figures figures;
         void (*on_removed)(World *world, Host *host);
+        void (*on_claim)(World *world, Host *finder, Host *peer);
         void (*on_scenario)(World *world, uint32_t argument);
 };
 
@@ -272,6 +304,15 @@ void world_outage(World *world, Host *host, int64_t from, int64_t until, bool ap
 
 /** world_orphan() - @host has been removed long ago, and nobody has deregistered it */
 void world_orphan(Host *host);
+/** host_without_agent() - it has none of ours */
+void host_without_agent(Host *host);
+/** host_set_action() - its settings say so from now on */
+void host_set_action(Host *host, Action action);
+/** host_stop() - it is gone for good */
+void host_stop(Host *host);
+Lifecycle host_lifecycle(const Host *host);
+void host_join(Host *host);
+void host_leave(Host *host);
 
 bool host_connected(const Host *host);
 Now host_now(const Host *host);
@@ -287,21 +328,32 @@ void *world_grow(void *list, uint32_t *room, size_t size);
 
 /* cloud.c */
 void cloud_do(Host *host, const Effect *effect);
-void cloud_forget(Chain *chain);
+void cloud_forget(Host *host);
 void cloud_next(Host *host, Chain *chain, uint32_t serial);
 void cloud_note_link(Host *host, bool was_connected);
-void cloud_clean(Host *host);
+/** cloud_freeze() - what the host had under way ends where it is */
+void cloud_freeze(Host *host);
+/** cloud_describe() - the calls that every daemon makes at its start */
+void cloud_describe(Host *host);
+/** cloud_tell() - attribute hold: "held" since @at; -1: taken away. Return: false if the service does not take it. */
+bool cloud_tell(Host *host, int64_t at);
+void cloud_exit(Host *host);
+void cloud_attach(Host *host);
 void cloud_launch(World *world, uint32_t removed);
 void cloud_minute(World *world);
 bool cloud_shows_down(const Host *host);
 
 /* truth.c */
-/** truth_effect() - judge what a core is about to do */
-void truth_effect(Host *host, const Effect *effect);
-void truth_removed(Host *host);
-void truth_drain(Host *host);
-void truth_undrain(Host *host);
+/** truth_effect() - judge what the core of @host is about to do to @subject, itself or a peer */
+void truth_effect(Host *host, const Host *subject, const Effect *effect);
+void truth_removed(Host *host, Host *subject);
+void truth_drain(Host *host, Host *subject);
+void truth_undrain(Host *host, Host *subject);
+/** truth_ended() - an orphan deregisters itself, and is stopped */
+void truth_ended(Host *host);
 void truth_looked(Host *host, const Look *look);
+/** truth_claims() - now and then: whether something of ours was left behind */
+void truth_claims(World *world);
 void truth_end(World *world, Liveness liveness);
 void truth_break(World *world, uint64_t *counter, const Host *host, const char *what);
 void figures_add(Figures *sum, const Figures *part);

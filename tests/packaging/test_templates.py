@@ -361,8 +361,8 @@ def test_without_an_rpm_in_s3_the_role_reads_no_bucket(moto, url):
 
 # -- what is ours in the stack --------------------------------------------------------------------------------------
 
-def policy():
-    role = whole(STACK).resources("AWS::IAM::Role")["InstanceRole"]
+def policy(**parameters):
+    role = whole(STACK, **parameters).resources("AWS::IAM::Role")["InstanceRole"]
     return role["Policies"][0]["PolicyDocument"]["Statement"]
 
 
@@ -370,14 +370,29 @@ def actions(statements):
     return {action for one in statements for action in ([one["Action"]] if isinstance(one["Action"], str) else one["Action"])}
 
 
-def test_the_role_may_do_what_the_program_prints_and_no_more(tmp_path):
+@pytest.mark.parametrize("action, orphan", [("detach", "stop"), ("detach", "terminate"), ("detach", "keep")])
+def test_the_role_may_do_what_the_program_prints_and_no_more(tmp_path, action, orphan):
+    config = tmp_path / "etc/ecs-health-agent/config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text(json.dumps({"action": action, "orphan": {"action": orphan}}), encoding="utf-8")
     done = subprocess.run([binary(), "iam-policy", "--act"], capture_output=True, text=True, check=True, timeout=20,
                           env={**os.environ, "ECS_HEALTH_AGENT_ROOT": str(tmp_path)})
-    assert actions(policy()) == actions(json.loads(done.stdout)["Statement"])
-    for one in policy():
+    printed, ours = json.loads(done.stdout)["Statement"], policy(Action=action, OrphanAction=orphan)
+    assert actions(ours) == actions(printed)
+    for one in ours:
         assert one["Effect"] == "Allow" and one["Sid"]
         writes = {name for name in actions([one]) if not name.split(":")[1].startswith(("Describe", "List", "PutMetricData"))}
         assert not writes or one["Resource"] != "*", f"{writes} on everything"
+    conditions = [{json.dumps(one.get("Condition")) for one in statements if actions([one]) & {"ec2:TerminateInstances"}}
+                  for statements in (printed, ours)]
+    assert conditions[0] == conditions[1] and "null" not in conditions[0]
+
+
+@pytest.mark.parametrize("action, call", [("unhealthy", "SetInstanceHealth"), ("standby", "EnterStandby"),
+                                          ("observe", "DetachInstances")])
+def test_the_role_has_the_call_of_the_action_and_of_no_other(action, call):
+    calls = {f"autoscaling:{name}" for name in ("DetachInstances", "SetInstanceHealth", "EnterStandby")}
+    assert actions(policy(Action=action)) & calls == {f"autoscaling:{call}"}
 
 
 def test_the_manual_says_what_to_do_about_each_alarm():

@@ -30,6 +30,8 @@ static Confirmation own(const World *world, Outcome outcome) {
                 .connected = connected(world),
                 .status = world->status,
                 .marked = world->marked,
+                .patrolled = world->patrolled,
+                .patrolled_at = world->patrolled_at,
                 .updating = world->updating,
                 .server_time = world->now.wall,
         };
@@ -67,6 +69,125 @@ static void name_ourselves(Look *look) {
         look->n_sick_ours++;
 }
 
+/* --- the peer, as patrol meets it -------------------------------------------------------------------------------- */
+
+static Wall server_time(const World *world) {
+        return wall_add(world->now.wall, -world->clock_error);
+}
+
+static Confirmation peers_own(const World *world) {
+        const Peer *peer = &world->peer;
+
+        return (Confirmation){
+                .outcome = OUTCOME_OK,
+                .connected = !peer->down,
+                .status = peer->drained || peer->foreign_drain ? CONTROL_DRAINING : CONTROL_ACTIVE,
+                .held = peer->paused || wall_is_set(peer->held_at),
+                .held_at = peer->paused ? WALL_NEVER : peer->held_at,
+                .updating = peer->updating,
+                .action = peer->observes ? ACTION_OBSERVE : ACTION_DETACH,
+                .marked = peer->marked,
+                .marked_at = peer->marked_at,
+                .patrolled = peer->claimed,
+                .patrolled_at = peer->claimed_at,
+                .patrolled_by = peer->claimed_by,
+                .server_time = server_time(world),
+        };
+}
+
+static void do_sweep(World *world, Event *event) {
+        const Confirmation is = peers_own(world);
+
+        world->peer.sweeps++;
+        event->type = EVENT_SWEPT;
+        event->swept = (Sweep){ .outcome = world->sweep_outcome, .server_time = server_time(world) };
+        if (world->sweep_outcome != OUTCOME_OK || !world->peer.down)
+                return;
+        event->swept.n_down = 1;
+        if (!patrol_may_act(&is, server_time(world)))
+                return;
+        event->swept.n = 1;
+        event->swept.peers[0] = (PeerName){ "arn:aws:ecs:eu-west-1:1:container-instance/c/7", "i-7" };
+}
+
+static void do_peer_look(World *world, Event *event) {
+        Peer *peer = &world->peer;
+
+        if (peer->looks++ == 0)
+                peer->first_look = world->now.mono;
+        event->type = EVENT_LOOKED;
+        event->look = world->look;
+        event->look.of_peer = true;
+        event->look.outcome = world->look_outcome;
+        event->look.self = WORLD_PEER;
+        event->look.own = peers_own(world);
+        event->look.unhealthy = peer->unhealthy;
+        event->look.another_group = peer->of_another_group;
+        event->look.lifecycle = peer->in_group ? LIFECYCLE_IN_SERVICE : LIFECYCLE_NO_GROUP;
+        if (peer->down && peer->in_group) {
+                event->look.cluster.sick++;
+                event->look.group.sick++;
+                event->look.zone.sick++;
+                event->look.sick[event->look.n_sick++] = WORLD_PEER;
+                event->look.n_sick_ours++;
+        }
+        event->look.server_time = wall_add(server_time(world), world->answer_after); /* when it ended */
+        peer->look = event->look;
+        peer->looked_at = mono_add(world->now.mono, world->answer_after);
+}
+
+static bool happened(const World *world, Outcome outcome) {
+        return outcome == OUTCOME_OK || (outcome == OUTCOME_LOST && world->detach_lost_but_done);
+}
+
+static void do_peer(World *world, const Effect *effect, Event *event) {
+        Peer *peer = &world->peer;
+
+        switch (effect->type) {
+        case EFFECT_LOOK: do_peer_look(world, event); break;
+        case EFFECT_DRAIN:
+                peer->drains++;
+                *event = (Event){ .type = EVENT_DRAINED, .outcome = world->drain_outcome };
+                peer->claimed = true;
+                peer->claimed_by = WORLD_SELF;
+                peer->claimed_at = server_time(world);
+                peer->drained |= happened(world, event->outcome);
+                break;
+        case EFFECT_UNDRAIN:
+                peer->undrains++;
+                *event = (Event){ .type = EVENT_UNDRAINED, .outcome = world->undrain_outcome };
+                if (event->outcome != OUTCOME_OK || !peer->claimed || peer->claimed_by != WORLD_SELF)
+                        break;
+                peer->claimed = peer->drained = false;
+                break;
+        case EFFECT_DETACH:
+                peer->detaches++;
+                peer->action = effect->action;
+                *event = (Event){ .type = EVENT_DETACHED,
+                        .outcome = peer->in_group ? world->detach_outcome : OUTCOME_REFUSED };
+                if (!happened(world, event->outcome))
+                        break;
+                peer->removed += peer->in_group;
+                peer->in_group = false;
+                peer->detached_at = world->now.mono;
+                peer->detached_wall = server_time(world);
+                break;
+        case EFFECT_VERIFY:
+                *event = (Event){ .type = EVENT_VERIFIED,
+                        .verified = { .outcome = world->verify_outcome,
+                                .lifecycle = peer->in_group ? LIFECYCLE_IN_SERVICE : LIFECYCLE_NO_GROUP } };
+                break;
+        case EFFECT_CONFIRM:
+        case EFFECT_PROBE:
+        case EFFECT_REPAIR:
+        case EFFECT_END:
+        case EFFECT_SWEEP:
+        case EFFECT_FORGET: assert(!"no effect on a peer");
+        }
+}
+
+/* --- effects on ourselves ---------------------------------------------------------------------------------------- */
+
 static void do_look(World *world, Event *event) {
         event->type = EVENT_LOOKED;
         event->look = world->look;
@@ -81,7 +202,7 @@ static void do_look(World *world, Event *event) {
                 if (world->in_group && world->lifecycle == LIFECYCLE_IN_SERVICE)
                         name_ourselves(&event->look);
         }
-        event->look.server_time = wall_add(world->now.wall, -world->clock_error);
+        event->look.server_time = wall_add(server_time(world), world->answer_after); /* when it ended */
 }
 
 static void do_drain(World *world, Event *event) {
@@ -97,13 +218,17 @@ static void do_drain(World *world, Event *event) {
 }
 
 static void do_undrain(World *world, Event *event) {
+        bool young = world->patrolled && wall_since(server_time(world), world->patrolled_at) < SPAN_MIN(10);
+
         event->type = EVENT_UNDRAINED;
         event->outcome = world->undrain_outcome;
-        if (world->undrain_outcome != OUTCOME_OK)
+        if (world->undrain_outcome == OUTCOME_OK && young && !world->marked)
+                event->outcome = OUTCOME_CONTENTION;
+        if (event->outcome != OUTCOME_OK)
                 return;
-        if (world->status == CONTROL_DRAINING && world->marked)
+        if (world->status == CONTROL_DRAINING && (world->marked || world->patrolled))
                 world->status = CONTROL_ACTIVE;
-        world->marked = false;
+        world->marked = world->patrolled = false;
         world->undrains_done++;
 }
 
@@ -129,6 +254,11 @@ static void carry_out(World *world, const Effect *effect) {
                 world->on_effect(world, effect);
         if (world->swallow)
                 return;
+        if (effect->peer) {
+                do_peer(world, effect, &event);
+                answer(world, effect, &event);
+                return;
+        }
         switch (effect->type) {
         case EFFECT_CONFIRM:
                 world->confirms++;
@@ -162,6 +292,7 @@ static void carry_out(World *world, const Effect *effect) {
                 break;
         case EFFECT_DETACH:
                 world->detaches++;
+                world->action = effect->action;
                 do_detach(world, &event);
                 break;
         case EFFECT_VERIFY:
@@ -170,6 +301,13 @@ static void carry_out(World *world, const Effect *effect) {
                 event.verified.outcome = world->verify_outcome;
                 event.verified.lifecycle = world->in_group ? LIFECYCLE_IN_SERVICE : LIFECYCLE_NO_GROUP;
                 break;
+        case EFFECT_END:
+                world->ends++;
+                event.type = EVENT_ENDED;
+                event.outcome = world->in_group ? OUTCOME_REFUSED : world->end_outcome;
+                world->ends_done += event.outcome == OUTCOME_OK;
+                break;
+        case EFFECT_SWEEP: do_sweep(world, &event); break;
         case EFFECT_FORGET: forget(world); return;
         }
         answer(world, effect, &event);
@@ -441,6 +579,12 @@ static Policy standard_policy(void) {
                 .turn = SPAN_MIN(2),
                 .settle = SPAN_MIN(10),
                 .boot_grace = SPAN_MIN(10),
+                .orphan = ORPHAN_STOP,
+                .orphan_after = SPAN_HOUR(1),
+                .orphan_deregister = true,
+                .patrol = true,
+                .patrol_every = SPAN_MIN(5),
+                .patrol_after = SPAN_MIN(20),
         };
 }
 
@@ -465,8 +609,9 @@ void world_init(World *world) {
                         .zone = { 7, 0 },
                         .connected_peers = 19,
                         .group_size = 10,
-                        .self = 1,
+                        .self = WORLD_SELF,
                 },
+                .peer = { .in_group = true },
                 .answer_after = SPAN_MSEC(200),
         };
         world->next_sample = world->now.mono;

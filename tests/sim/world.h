@@ -26,6 +26,26 @@ typedef struct Pending {
         Mono at;
 } Pending;
 
+#define WORLD_SELF 1 /* turn_id() of the host, and of its peer */
+#define WORLD_PEER 7
+
+/** A peer that patrol may find. By the truth; what ECS shows of it is the same. */
+typedef struct Peer {
+        bool down, paused, observes, in_group, drained, foreign_drain, unhealthy, of_another_group, updating;
+        Wall held_at; /* its own daemon waits for a brake, and has said so then; WALL_NEVER: not */
+        bool left;    /* somebody has taken it out of its group */
+        bool claimed;
+        uint64_t claimed_by;
+        Wall claimed_at;
+        bool marked; /* by itself */
+        Wall marked_at;
+        unsigned sweeps, looks, drains, undrains, detaches, removed;
+        unsigned action; /* that was taken */
+        Mono first_look, looked_at, detached_at;
+        Look look; /* the last one that was answered */
+        Wall detached_wall;
+} Peer;
+
 typedef struct World {
         Core core;
         Policy policy;
@@ -59,13 +79,16 @@ typedef struct World {
         bool ecs_says_down; /* ECS says disconnected whatever is true */
         ControlStatus status;
         bool marked;
+        bool patrolled; /* a peer's claim on us */
+        Wall patrolled_at;
         bool updating;
         bool in_group;
         Lifecycle lifecycle;
         Look look;        /* template: what a look answers beside our own state */
         Span clock_error; /* the host's wall clock minus the services' */
         Outcome confirm_outcome, look_outcome, drain_outcome, undrain_outcome, detach_outcome,
-                verify_outcome;
+                verify_outcome, end_outcome, sweep_outcome;
+        Peer peer;
         bool detach_lost_but_done;
         Span answer_after;
 
@@ -75,7 +98,8 @@ typedef struct World {
         /* what happened */
         Record journal; /* what survives a crash of ours */
         unsigned confirms, looks, repairs, drains, undrains, detaches, verifies, probes;
-        unsigned drains_done, undrains_done, detaches_done;
+        unsigned drains_done, undrains_done, detaches_done, ends, ends_done;
+        unsigned action; /* that was taken */
         Mono first_drain, first_detach, down_since;
         bool drain_before_detach;
         BrakeSet held; /* every brake that has held since world_mark() */

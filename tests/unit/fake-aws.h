@@ -22,14 +22,15 @@ typedef struct FakeAnswer {
         const char *action; /* or path of the metadata service */
         const char *text;   /* body: JSON or XML; text of the metadata service */
         AwsOutcome outcome;
-        bool unsent; /* AWS_UNAVAILABLE: nothing of it has reached the service */
-        int error;   /* of the metadata service */
+        bool unsent;      /* AWS_UNAVAILABLE: nothing of it has reached the service */
+        int error;        /* of the metadata service */
+        const char *code; /* AWS's, of what is not AWS_OK; NULL: "" */
 } FakeAnswer;
 
 typedef struct FakeAsked {
         char action[64];
         char body[32768];
-        bool once;
+        bool once, yield;
         AwsService service;
 } FakeAsked;
 
@@ -94,6 +95,7 @@ int aws_call(Aws *aws, const AwsRequest *request, AwsDone done, void *userdata, 
         (void) snprintf(asked->action, sizeof(asked->action), "%s", request->action);
         (void) snprintf(asked->body, sizeof(asked->body), "%.*s", (int) request->n_body, request->body);
         asked->once = request->once;
+        asked->yield = request->yield;
         asked->service = request->service;
 
         row = fake_next(request->action);
@@ -106,6 +108,7 @@ int aws_call(Aws *aws, const AwsRequest *request, AwsDone done, void *userdata, 
         call->userdata = userdata;
         call->answer.outcome = row->outcome;
         call->answer.sent = !row->unsent;
+        (void) snprintf(call->answer.code, sizeof(call->answer.code), "%s", row->code ? row->code : "");
         call->answer.server_time = fake_server_time;
         if (row->outcome == AWS_OK && request->service == AWS_ECS) {
                 EXPECT_EQ(json_parse(row->text, strlen(row->text), NULL, &call->json), 0);

@@ -36,10 +36,11 @@ static bool ended;
 static Outcome outcome_is;
 static char group_is[256];
 static Lifecycle lifecycle_is;
+static bool unhealthy_is;
 static Verification verification_is;
 static AutoScalingCall *running;
 
-static void on_detached(Outcome outcome, const AwsAnswer *answer, void *userdata) {
+static void on_removed(Outcome outcome, const AwsAnswer *answer, void *userdata) {
         EXPECT(answer);
         EXPECT(userdata == &ended);
         EXPECT(!ended);
@@ -48,16 +49,16 @@ static void on_detached(Outcome outcome, const AwsAnswer *answer, void *userdata
         running = autoscaling_call_free(running); /* a callback may free its own call */
 }
 
-static void on_found(
-        Outcome outcome, const char *group, Lifecycle lifecycle, const AwsAnswer *answer, void *userdata) {
-        (void) snprintf(group_is, sizeof(group_is), "%s", group);
-        lifecycle_is = lifecycle;
-        on_detached(outcome, answer, userdata);
+static void on_found(Outcome outcome, const Membership *is, const AwsAnswer *answer, void *userdata) {
+        (void) snprintf(group_is, sizeof(group_is), "%s", is->group);
+        lifecycle_is = is->lifecycle;
+        unhealthy_is = is->unhealthy;
+        on_removed(outcome, answer, userdata);
 }
 
 static void on_verified(const Verification *verification, const AwsAnswer *answer, void *userdata) {
         verification_is = *verification;
-        on_detached(verification->outcome, answer, userdata);
+        on_removed(verification->outcome, answer, userdata);
 }
 
 static void begin(const FakeAnswer *script) {
@@ -125,15 +126,41 @@ static void test_find_never_takes_a_strange_answer_for_no_group(void) {
 
 /* -- detaching ------------------------------------------------------------------------------------------ */
 
-static void test_detach_is_sent_once_and_keeps_the_desired_capacity(void) {
-        begin((const FakeAnswer[]){ { "DetachInstances", "<DetachInstancesResponse/>" }, {} });
-        finish(autoscaling_detach(NULL, &target, on_detached, &ended, &running));
-        EXPECT_EQ(outcome_is, OUTCOME_OK);
-        EXPECT_EQ(fake_n_asked, 1);
-        EXPECT(fake_asked[0].once);
-        EXPECT_EQ(fake_asked[0].service, AWS_AUTO_SCALING);
-        EXPECT_STR(fake_asked[0].body, "InstanceIds.member.1=i-0123456789abcdef0&AutoScalingGroupName=web"
-                                       "&ShouldDecrementDesiredCapacity=false");
+static void test_a_removal_is_sent_once_and_keeps_the_desired_capacity(void) {
+        static const struct {
+                Action action;
+                const char *call, *text, *body;
+        } cases[] = {
+                { ACTION_DETACH, "DetachInstances", "<DetachInstancesResponse/>",
+                        "InstanceIds.member.1=i-0123456789abcdef0&AutoScalingGroupName=web"
+                        "&ShouldDecrementDesiredCapacity=false" },
+                { ACTION_UNHEALTHY, "SetInstanceHealth", "<SetInstanceHealthResponse/>",
+                        "InstanceId=i-0123456789abcdef0&HealthStatus=Unhealthy&ShouldRespectGracePeriod="
+                        "false" },
+                { ACTION_STANDBY, "EnterStandby", "<EnterStandbyResponse/>",
+                        "InstanceIds.member.1=i-0123456789abcdef0&AutoScalingGroupName=web"
+                        "&ShouldDecrementDesiredCapacity=false" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                EXPECT_STR(autoscaling_removal(cases[i].action), cases[i].call);
+                begin((const FakeAnswer[]){ { cases[i].call, cases[i].text }, {} });
+                finish(autoscaling_remove(NULL, &target, cases[i].action, on_removed, &ended, &running));
+                EXPECT_EQ(outcome_is, OUTCOME_OK);
+                EXPECT_EQ(fake_n_asked, 1);
+                EXPECT(fake_asked[0].once);
+                EXPECT_EQ(fake_asked[0].service, AWS_AUTO_SCALING);
+                EXPECT_STR(fake_asked[0].body, cases[i].body);
+        }
+}
+
+static void test_to_observe_removes_nothing(void) {
+        begin(NULL);
+        EXPECT(!autoscaling_removal(ACTION_OBSERVE));
+        EXPECT_EQ(autoscaling_remove(NULL, &target, ACTION_OBSERVE, on_removed, &ended, &running), -EINVAL);
+        EXPECT(!running);
+        EXPECT_EQ(fake_n_asked, 0);
+        fake_end();
 }
 
 static void test_detach_tells_refused_from_lost(void) {
@@ -153,7 +180,7 @@ static void test_detach_tells_refused_from_lost(void) {
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
                 begin((const FakeAnswer[]){
                         { "DetachInstances", .outcome = cases[i].aws, .unsent = cases[i].unsent }, {} });
-                finish(autoscaling_detach(NULL, &target, on_detached, &ended, &running));
+                finish(autoscaling_remove(NULL, &target, ACTION_DETACH, on_removed, &ended, &running));
                 EXPECT_EQ(outcome_is, cases[i].is);
                 EXPECT_EQ(fake_n_asked, 1);
         }
@@ -161,7 +188,7 @@ static void test_detach_tells_refused_from_lost(void) {
 
 static void test_detach_that_is_freed_says_nothing(void) {
         begin((const FakeAnswer[]){ { "DetachInstances", "<DetachInstancesResponse/>" }, {} });
-        EXPECT_EQ(autoscaling_detach(NULL, &target, on_detached, &ended, &running), 0);
+        EXPECT_EQ(autoscaling_remove(NULL, &target, ACTION_DETACH, on_removed, &ended, &running), 0);
         running = autoscaling_call_free(running);
         fake_run(&ended);
         EXPECT(!ended);
@@ -169,7 +196,7 @@ static void test_detach_that_is_freed_says_nothing(void) {
 
         begin(NULL);
         fake_refuse = -ENOMEM;
-        EXPECT_EQ(autoscaling_detach(NULL, &target, on_detached, &ended, &running), -ENOMEM);
+        EXPECT_EQ(autoscaling_remove(NULL, &target, ACTION_DETACH, on_removed, &ended, &running), -ENOMEM);
         EXPECT(!running);
         fake_end();
 }
@@ -201,7 +228,36 @@ static void test_verify_needs_no_activities_once_we_are_not_in_service(void) {
         }
 }
 
-static void test_verify_finds_our_detachment_among_the_activities(void) {
+static void test_verify_tells_whether_the_group_calls_us_unhealthy(void) {
+        static const struct {
+                const char *health;
+                bool unhealthy;
+        } cases[] = {
+                { "", false },
+                { "<HealthStatus>HEALTHY</HealthStatus>", false },
+                { "<HealthStatus>Healthy</HealthStatus>", false },
+                { "<HealthStatus>UNHEALTHY</HealthStatus>", true },
+                { "<HealthStatus>Unhealthy</HealthStatus>", true },
+        };
+        char text[1024];
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                (void) snprintf(text, sizeof(text),
+                        INSTANCES(
+                                "<member><InstanceId>i-0123456789abcdef0</InstanceId><AutoScalingGroupName>"
+                                "web</AutoScalingGroupName><LifecycleState>InService</LifecycleState>%s"
+                                "</member>"),
+                        cases[i].health);
+                verify((const FakeAnswer[]){ { "DescribeAutoScalingInstances", text },
+                        { "DescribeScalingActivities", ACTIVITIES("") }, {} });
+                EXPECT_EQ(verification_is.outcome, OUTCOME_OK);
+                EXPECT_EQ(verification_is.unhealthy, cases[i].unhealthy);
+                find((const FakeAnswer[]){ { "DescribeAutoScalingInstances", text }, {} });
+                EXPECT_EQ(unhealthy_is, cases[i].unhealthy);
+        }
+}
+
+static void test_verify_finds_our_removal_among_the_activities(void) {
         static const struct {
                 const char *text;
                 bool activity;
@@ -216,6 +272,16 @@ static void test_verify_finds_our_detachment_among_the_activities(void) {
                           "2026-06-30T10:11:13Z", "Failed")),
                         false },
                 { ACTIVITIES(ACTIVITY("Terminating EC2 instance: i-0123456789abcdef0", "",
+                          "2026-06-30T10:11:13Z", "InProgress")),
+                        false },
+                { ACTIVITIES(ACTIVITY("Terminating EC2 instance: i-0123456789abcdef0",
+                          "an instance was taken out of service in response to a user health-check.",
+                          "2026-06-30T10:11:13Z", "InProgress")),
+                        true },
+                { ACTIVITIES(ACTIVITY("Moving EC2 instance to Standby: i-0123456789abcdef0", "",
+                          "2026-06-30T10:11:13Z", "InProgress")),
+                        true },
+                { ACTIVITIES(ACTIVITY("Moving EC2 instance out of Standby: i-0123456789abcdef0", "",
                           "2026-06-30T10:11:13Z", "InProgress")),
                         false },
                 { ACTIVITIES(""), false },
@@ -248,6 +314,50 @@ static void test_verify_tells_what_it_could_not_read(void) {
         fake_refuse_after = 1;
         finish(autoscaling_verify(NULL, &target, TIME, on_verified, &ended, &running));
         EXPECT_EQ(outcome_is, OUTCOME_UNAVAILABLE);
+}
+
+/* -- sizes ---------------------------------------------------------------------------------------------- */
+
+#define OVERRIDES(members)                                                                                  \
+        "<MixedInstancesPolicy><LaunchTemplate><Overrides>" members                                         \
+        "</Overrides></LaunchTemplate></MixedInstancesPolicy>"
+#define WEIGHT(n) "<member><WeightedCapacity>" n "</WeightedCapacity></member>"
+
+static void test_size_is_never_more_than_there_surely_are(void) {
+        static const struct {
+                const char *text;
+                int r;
+                uint32_t size;
+                bool weighted;
+        } cases[] = {
+                { "<G><DesiredCapacity>20</DesiredCapacity></G>", 0, 20, false },
+                { "<G><DesiredCapacity>0</DesiredCapacity></G>", 0, 0, false },
+                { "<G><DesiredCapacity>20</DesiredCapacity>" OVERRIDES(WEIGHT("1")) "</G>", 0, 20, false },
+                { "<G><DesiredCapacity>20</DesiredCapacity>" OVERRIDES(WEIGHT("2") WEIGHT("8")) "</G>", 0, 2,
+                        true },
+                { "<G><DesiredCapacity>20</DesiredCapacity><DesiredCapacityType>units</DesiredCapacityType>"
+                  "</G>",
+                        0, 20, false },
+                { "<G><DesiredCapacity>20</DesiredCapacity><DesiredCapacityType>vcpu</DesiredCapacityType>"
+                  "</G>",
+                        0, 0, true },
+                { "<G/>", -EBADMSG, 0, false },
+                { "<G><DesiredCapacity>-1</DesiredCapacity></G>", -EBADMSG, 0, false },
+                { "<G><DesiredCapacity>99999999999</DesiredCapacity></G>", -EBADMSG, 0, false },
+                { "<G><DesiredCapacity>9</DesiredCapacity>" OVERRIDES(WEIGHT("heavy")) "</G>", -EBADMSG, 0,
+                        false },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_(xml_freep) Xml *xml = NULL;
+                uint32_t size = 0;
+                bool weighted = false;
+
+                EXPECT_EQ(xml_parse(cases[i].text, strlen(cases[i].text), &xml), 0);
+                EXPECT_EQ(autoscaling_read_size(xml_root(xml), &size, &weighted), cases[i].r);
+                EXPECT_EQ(size, cases[i].size);
+                EXPECT_EQ(weighted, cases[i].weighted);
+        }
 }
 
 /* -- activities ----------------------------------------------------------------------------------------- */
@@ -402,10 +512,12 @@ static void test_activity_without_description_or_time_is_refused(void) {
 }
 
 TEST_MAIN(TEST(test_find_tells_group_and_state), TEST(test_find_never_takes_a_strange_answer_for_no_group),
-        TEST(test_detach_is_sent_once_and_keeps_the_desired_capacity),
+        TEST(test_a_removal_is_sent_once_and_keeps_the_desired_capacity),
+        TEST(test_to_observe_removes_nothing), TEST(test_size_is_never_more_than_there_surely_are),
         TEST(test_detach_tells_refused_from_lost), TEST(test_detach_that_is_freed_says_nothing),
         TEST(test_verify_needs_no_activities_once_we_are_not_in_service),
-        TEST(test_verify_finds_our_detachment_among_the_activities),
+        TEST(test_verify_tells_whether_the_group_calls_us_unhealthy),
+        TEST(test_verify_finds_our_removal_among_the_activities),
         TEST(test_verify_tells_what_it_could_not_read), TEST(test_activity_tells_what_was_done_to_whom),
         TEST(test_activity_tells_who_comes_and_who_goes),
         TEST(test_activity_without_description_or_time_is_refused))

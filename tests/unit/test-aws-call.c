@@ -417,6 +417,35 @@ static void test_calls_are_tried_again_when_that_may_help(void) {
         }
 }
 
+static void test_what_yields_is_not_tried_again_when_it_is_throttled(void) {
+        static const AwsRequest yielding = {
+                .service = AWS_AUTO_SCALING, .action = "DetachInstances", .yield = true
+        };
+        static const struct {
+                Reply first;
+                AwsOutcome outcome;
+                unsigned tries;
+        } cases[] = {
+                { { 400, XML_ERROR("Throttling") }, AWS_THROTTLED, 1 },
+                { { 503, XML_ERROR("RequestLimitExceeded") }, AWS_THROTTLED, 1 },
+                { { 429, "" }, AWS_THROTTLED, 1 },
+                { { 500, "" }, AWS_OK, 2 },
+                { { 200, XML_OK }, AWS_OK, 1 },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                Fixture f = fixture_open(false);
+                Seen seen;
+
+                SCRIPT(cases[i].first, { 200, XML_OK });
+                seen = call(&f, &yielding);
+                EXPECT_EQ(seen.answer.outcome, cases[i].outcome);
+                EXPECT_EQ(seen.answer.tries, cases[i].tries);
+                EXPECT_EQ(n_calls, cases[i].tries);
+                fixture_close(&f);
+        }
+}
+
 static void test_what_may_happen_once_only_is_tried_again_after_a_definite_no_only(void) {
         static const struct {
                 Reply first;
@@ -727,6 +756,8 @@ static void test_answers_are_classified(void) {
                 { AWS_AUTO_SCALING, 500, XML_ERROR("ResourceContention"),   "", 0, AWS_CONTENTION, "ResourceContention", false, false },
                 { AWS_EC2, 503, EC2_ERROR("RequestLimitExceeded"),          "", 0, AWS_THROTTLED, "RequestLimitExceeded", false, false },
                 { AWS_EC2, 403, EC2_ERROR("UnauthorizedOperation"),         "", 0, AWS_DENIED, "UnauthorizedOperation", false, false },
+                { AWS_EC2, 412, EC2_ERROR("DryRunOperation"),               "", 0, AWS_REFUSED, "DryRunOperation", false, false },
+                { AWS_EC2, 400, EC2_ERROR("UnsupportedOperation"),          "", 0, AWS_REFUSED, "UnsupportedOperation", false, false },
                 { AWS_EC2, 400, EC2_ERROR("InvalidInstanceID.NotFound"),    "", 0, AWS_REFUSED, "InvalidInstanceID.NotFound", false, false },
                 { AWS_ECS, 400, JSON_ERROR("ServerException"),              "", 0, AWS_UNAVAILABLE, "ServerException", false, false },
                 /* no shape at all */
@@ -841,6 +872,7 @@ static void test_ids_and_words_are_fit_for_a_log(void) {
 TEST_MAIN(TEST(test_a_json_call_is_signed_and_read), TEST(test_a_cloudwatch_call_asks_for_query_codes),
         TEST(test_a_query_call_is_composed_and_read), TEST(test_a_session_token_is_sent),
         TEST(test_a_success_that_is_none_is_garbled), TEST(test_calls_are_tried_again_when_that_may_help),
+        TEST(test_what_yields_is_not_tried_again_when_it_is_throttled),
         TEST(test_what_may_happen_once_only_is_tried_again_after_a_definite_no_only),
         TEST(test_what_was_never_sent_may_be_tried_again), TEST(test_a_hung_service_is_unavailable),
         TEST(test_too_long_an_answer_is_not_asked_for_again),

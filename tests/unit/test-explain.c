@@ -87,6 +87,106 @@ static void test_endings(void) {
         }
 }
 
+/* One step with an effect of its own, and the answer to it. */
+static void act(Story *story, int seconds, const Effect *effect, const Event *answer) {
+        Plan plan = { .n_effects = 1, .effects = { *effect } };
+        Event event = *answer;
+
+        event.ticket = effect->ticket;
+        story_step(story, at(seconds), &(Event){ .type = EVENT_TICK }, &plan, NULL);
+        story_step(story, at(seconds + 1), &event, &(Plan){}, NULL);
+}
+
+static void test_each_action_has_its_own_words(void) {
+        static const struct {
+                Action action;
+                const char *doing, *noun, *ending;
+        } cases[] = {
+                { ACTION_DETACH, "Detaching this instance", "a detach",
+                        "the instance was taken out of its group. It was ended afterwards" },
+                { ACTION_UNHEALTHY, "Telling the group", "unhealthy",
+                        "the group was told that the instance is unhealthy, and replaces it. It was "
+                        "deregistered" },
+                { ACTION_STANDBY, "Putting this instance on standby", "standby",
+                        "the instance was put on standby." },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                const Effect detach = { .type = EFFECT_DETACH, .ticket = 7, .action = cases[i].action },
+                             end = { .type = EFFECT_END, .ticket = 8 };
+                Story story = {};
+                char text[512];
+
+                go(&story, 0, STAGE_GRACE, CAUSE_LINK_LOST, 0);
+                go(&story, 480, STAGE_LOOKING, CAUSE_LINK_LOST, 0);
+                act(&story, 490, &detach, &(Event){ .type = EVENT_DETACHED, .outcome = OUTCOME_OK });
+                go(&story, 495, STAGE_REMOVED, CAUSE_LINK_LOST, 0);
+                EXPECT(tells(&story, cases[i].doing));
+                EXPECT(tells(&story, "Removal: done."));
+                EXPECT(strstr(story_removal(&story), cases[i].noun));
+                go(&story, 4000, STAGE_ENDING, CAUSE_LINK_LOST, 0);
+                EXPECT(story_ended(&story));
+                act(&story, 4000, &end, &(Event){ .type = EVENT_ENDED, .outcome = OUTCOME_DENIED });
+                EXPECT(!story.ended);
+                act(&story, 4010, &end, &(Event){ .type = EVENT_ENDED, .outcome = OUTCOME_OK });
+                go(&story, 4012, STAGE_REMOVED, CAUSE_LINK_LOST, 0);
+                EXPECT(story.ended);
+                EXPECT(strstr(story_ending(&story, text, sizeof(text)), cases[i].ending));
+                EXPECT_EQ(times(&story, "out of service in its Auto Scaling group"), 1);
+                EXPECT_EQ(wall_since(story.closed, story.opened), SPAN_SEC(495 - 480));
+                story_done(&story);
+        }
+}
+
+/* What patrol does at a peer is not what was done to this host. */
+static void test_a_peer_is_not_taken_for_ourselves(void) {
+        static const struct {
+                EffectType type;
+                Event answer;
+                const char *doing, *done;
+        } cases[] = {
+                { EFFECT_LOOK, { .type = EVENT_LOOKED, .look = { .of_peer = true } },
+                        "Patrol: looking at a disconnected peer", "Patrol's look at a peer: ECS" },
+                { EFFECT_DRAIN, { .type = EVENT_DRAINED, .outcome = OUTCOME_OK },
+                        "Patrol: setting the container instance of the peer", "Drain of the peer: done." },
+                { EFFECT_DETACH, { .type = EVENT_DETACHED, .outcome = OUTCOME_LOST },
+                        "Patrol: taking the peer out", "Removal of the peer: sent, but" },
+                { EFFECT_VERIFY, { .type = EVENT_VERIFIED, .verified = { .lifecycle = LIFECYCLE_DETACHED } },
+                        "Patrol: reading", "Auto Scaling says: the peer is Detached." },
+                { EFFECT_UNDRAIN, { .type = EVENT_UNDRAINED, .outcome = OUTCOME_OK },
+                        "Patrol: taking back our drain of the peer",
+                        "Undoing of our drain of the peer: done." },
+        };
+        Story story = {};
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                const Effect effect = { .type = cases[i].type, .ticket = (uint32_t) i + 1, .peer = true };
+
+                act(&story, (int) i * 10, &effect, &cases[i].answer);
+                EXPECT(tells(&story, cases[i].doing));
+                EXPECT(tells(&story, cases[i].done));
+        }
+        EXPECT(!story.drained && !story.detached && !story.undone);
+        EXPECT_EQ(story.looks, 0);
+        act(&story, 100, &(Effect){ .type = EFFECT_SWEEP, .ticket = 90 },
+                &(Event){ .type = EVENT_SWEPT, .swept = { .n_down = 3, .n = 2 } });
+        EXPECT(tells(&story, "Patrol: 3 of the group are disconnected, 2 may be acted for."));
+        act(&story, 110, &(Effect){ .type = EFFECT_DRAIN, .ticket = 91 },
+                &(Event){ .type = EVENT_DRAINED, .outcome = OUTCOME_OK });
+        EXPECT(story.drained);
+        story_done(&story);
+}
+
+static void test_one_removed_by_a_peer_is_told_so(void) {
+        Story story = {};
+        char text[512];
+
+        go(&story, 0, STAGE_WATCHING, CAUSE_NONE, 0);
+        go(&story, 60, STAGE_REMOVED, CAUSE_LINK_LOST, 0);
+        EXPECT(strstr(story_ending(&story, text, sizeof(text)), "a peer that patrols took the instance"));
+        story_done(&story);
+}
+
 static void test_grace_alone_is_no_incident(void) {
         Story story = {};
         char text[512];
@@ -203,8 +303,9 @@ static void test_a_reader_goes_on_after_a_bad_line(void) {
         (void) close(fd);
 }
 
-TEST_MAIN(TEST(test_endings), TEST(test_grace_alone_is_no_incident),
-        TEST(test_a_brake_is_told_with_its_reason_once),
+TEST_MAIN(TEST(test_each_action_has_its_own_words), TEST(test_a_peer_is_not_taken_for_ourselves),
+        TEST(test_one_removed_by_a_peer_is_told_so), TEST(test_endings),
+        TEST(test_grace_alone_is_no_incident), TEST(test_a_brake_is_told_with_its_reason_once),
         TEST(test_a_witness_is_told_when_it_says_something_else),
         TEST(test_every_line_of_the_log_and_every_answer_is_told),
         TEST(test_a_reader_goes_on_after_a_bad_line))

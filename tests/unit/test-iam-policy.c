@@ -6,7 +6,7 @@
 
 #include <ctype.h>
 
-#include "agent/decide/look.h"
+#include "agent/act/rights.h"
 #include "tests/unit/test.h"
 
 #define NEED(need) (1u << IAM_##need)
@@ -66,7 +66,7 @@ static void test_beyond_rights_there_are_only_stack_and_doctor(void) {
         size_t n = 0;
 
         for (size_t i = 0; i < iam_table_n; i++) {
-                bool core = iam_table[i].need == IAM_OBSERVE || iam_table[i].need == IAM_ACT;
+                bool core = iam_table[i].need != IAM_STACK && iam_table[i].need != IAM_DOCTOR;
 
                 EXPECT_EQ(core, is_right(iam_table[i].action));
                 for (size_t k = 0; k < ELEMENTSOF(others); k++)
@@ -79,13 +79,45 @@ static void test_beyond_rights_there_are_only_stack_and_doctor(void) {
         EXPECT_EQ(iam_table_n, RIGHT_N + ELEMENTSOF(others));
 }
 
-static void test_acting_takes_two_rights_more(void) {
-        for (size_t i = 0; i < iam_table_n; i++) {
-                const char *action = iam_table[i].action;
+#define BIT(right) (UINT32_C(1) << RIGHT_##right)
 
-                EXPECT_EQ(iam_table[i].need == IAM_ACT,
-                        strcmp(action, right_to_string(RIGHT_ECS_UPDATE_STATE)) == 0 ||
-                                strcmp(action, right_to_string(RIGHT_ASG_DETACH)) == 0);
+/* Of the rights that change something that others depend on: those that are in the policy. */
+static void test_settings_need_their_own_calls_and_no_others(void) {
+        static const uint32_t change = BIT(ECS_UPDATE_STATE) | BIT(ASG_DETACH) | BIT(ASG_SET_HEALTH) |
+                                       BIT(ASG_ENTER_STANDBY) | BIT(ECS_DEREGISTER) | BIT(EC2_STOP) |
+                                       BIT(EC2_TERMINATE);
+        static const uint32_t drain = BIT(ECS_UPDATE_STATE);
+        static const struct {
+                Action action;
+                OrphanAction orphan;
+                bool deregister;
+                uint32_t rights;
+        } rows[] = {
+                { ACTION_OBSERVE, ORPHAN_STOP, true, 0 },
+                { ACTION_DETACH, ORPHAN_KEEP, false, drain | BIT(ASG_DETACH) },
+                { ACTION_DETACH, ORPHAN_KEEP, true, drain | BIT(ASG_DETACH) | BIT(ECS_DEREGISTER) },
+                /* One that cannot be stopped is terminated. */
+                { ACTION_DETACH, ORPHAN_STOP, true,
+                        drain | BIT(ASG_DETACH) | BIT(ECS_DEREGISTER) | BIT(EC2_STOP) | BIT(EC2_TERMINATE) },
+                { ACTION_DETACH, ORPHAN_TERMINATE, false, drain | BIT(ASG_DETACH) | BIT(EC2_TERMINATE) },
+                { ACTION_UNHEALTHY, ORPHAN_STOP, true, drain | BIT(ASG_SET_HEALTH) | BIT(ECS_DEREGISTER) },
+                { ACTION_UNHEALTHY, ORPHAN_TERMINATE, false, drain | BIT(ASG_SET_HEALTH) },
+                { ACTION_STANDBY, ORPHAN_STOP, true, drain | BIT(ASG_ENTER_STANDBY) },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                const Policy settings = { .action = rows[i].action,
+                        .orphan = rows[i].orphan,
+                        .orphan_deregister = rows[i].deregister };
+                const char *text = policy(&prod, iam_needs(&settings));
+
+                for (Right right = 0; right < RIGHT_N; right++) {
+                        bool there = strstr(text, right_to_string(right));
+
+                        EXPECT_EQ(there, (change >> right & 1) == 0 || (rows[i].rights >> right & 1) != 0);
+                        /* What the daemon may miss is in it; terminating what cannot be stopped it never misses. */
+                        EXPECT(there || !right_used(right, &settings));
+                }
         }
 }
 
@@ -114,7 +146,7 @@ static void test_rows_of_a_statement_agree(void) {
 }
 
 static void test_policy_is_limited_to_what_is_known(void) {
-        EXPECT_STR(policy(&prod, NEED(OBSERVE) | NEED(ACT)),
+        EXPECT_STR(policy(&prod, NEED(OBSERVE) | NEED(DRAIN) | NEED(DETACH)),
                 "{\"Version\":\"2012-10-17\",\"Statement\":["
                 "{\"Sid\":\"PublishMetrics\",\"Effect\":\"Allow\",\"Action\":\"cloudwatch:PutMetricData\","
                 "\"Resource\":\"*\",\"Condition\":{\"StringEquals\":{\"cloudwatch:namespace\":"
@@ -142,15 +174,31 @@ static void test_policy_is_limited_to_what_is_known(void) {
                 "autoScalingGroupName/prod nodes\"}]}");
 }
 
+static void test_an_instance_may_end_nobody_but_itself(void) {
+        EXPECT_STR(policy(&prod, NEED(DEREGISTER) | NEED(STOP) | NEED(TERMINATE)),
+                "{\"Version\":\"2012-10-17\",\"Statement\":["
+                "{\"Sid\":\"OrphanLeavesCluster\",\"Effect\":\"Allow\","
+                "\"Action\":\"ecs:DeregisterContainerInstance\","
+                "\"Resource\":\"arn:aws:ecs:eu-west-1:123456789012:cluster/prod\"},"
+                "{\"Sid\":\"OrphanStopsItself\",\"Effect\":\"Allow\",\"Action\":\"ec2:StopInstances\","
+                "\"Resource\":\"arn:aws:ec2:eu-west-1:123456789012:instance/*\","
+                "\"Condition\":{\"StringLike\":{\"aws:userid\":\"*:${ec2:InstanceID}\"}}},"
+                "{\"Sid\":\"OrphanTerminatesItself\",\"Effect\":\"Allow\",\"Action\":\"ec2:"
+                "TerminateInstances\","
+                "\"Resource\":\"arn:aws:ec2:eu-west-1:123456789012:instance/*\","
+                "\"Condition\":{\"StringLike\":{\"aws:userid\":\"*:${ec2:InstanceID}\"}}}]}");
+}
+
 static void test_policy_leaves_open_what_is_not_known(void) {
         static const IamPlace nowhere = { .name_space = "N" };
-        const char *text = policy(&nowhere, NEED(OBSERVE) | NEED(ACT) | NEED(STACK));
+        const char *text = policy(&nowhere, NEED(OBSERVE) | NEED(DRAIN) | NEED(DETACH) | NEED(STACK));
 
         EXPECT(strstr(text, "\"Resource\":\"arn:aws:ecs:*:*:cluster/*\""));
         EXPECT(strstr(text, "\"Resource\":\"arn:aws:ecs:*:*:container-instance/*\"}"));
         EXPECT(strstr(text, "\"arn:aws:autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/*\""));
         EXPECT(strstr(text, "\"arn:aws:cloudformation:*:*:stack/*\""));
         EXPECT(!strstr(text, "ecs:cluster"));
+        EXPECT(!strstr(text, "ec2:InstanceID"));
         EXPECT(strstr(policy(&prod, NEED(STACK)),
                 "\"arn:aws:cloudformation:eu-west-1:123456789012:stack/prod-stack/*\""));
 }
@@ -253,7 +301,8 @@ static void test_partition_follows_from_the_region(void) {
 }
 
 TEST_MAIN(TEST(test_each_right_has_one_row), TEST(test_beyond_rights_there_are_only_stack_and_doctor),
-        TEST(test_acting_takes_two_rights_more), TEST(test_what_changes_something_is_limited),
+        TEST(test_settings_need_their_own_calls_and_no_others),
+        TEST(test_an_instance_may_end_nobody_but_itself), TEST(test_what_changes_something_is_limited),
         TEST(test_rows_of_a_statement_agree), TEST(test_policy_is_limited_to_what_is_known),
         TEST(test_policy_leaves_open_what_is_not_known), TEST(test_policy_has_what_is_needed_only),
         TEST(test_names_are_quoted_as_patterns), TEST(test_place_is_taken_from_an_arn),

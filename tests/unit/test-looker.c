@@ -16,6 +16,7 @@ static const Target target = {
         .cluster = "prod", .arn = ARN_PREFIX "prod/0", .instance_id = "i-0", .zone = "us-east-1a"
 };
 static const Policy policy = { .max_sick = 2000, .window = SPAN_MIN(30) };
+static const LookOrder order = { .target = &target, .policy = &policy };
 
 /* -- the world: host 0 is ourselves --------------------------------------------------------------------- */
 
@@ -28,6 +29,9 @@ typedef struct Host {
         const char *state;  /* NULL: InService */
         char zone;          /* 'a' if not given */
         int marked;         /* 1: without a time; else minutes ago, plus one */
+        int patrolled;      /* the same of a patrol's claim */
+        const char *health; /* NULL: HEALTHY */
+        const char *told;   /* the group that its attribute names; NULL: it has none */
 } Host;
 
 typedef struct World {
@@ -37,6 +41,7 @@ typedef struct World {
         const char *token;     /* of the list */
         const char *lifecycle; /* metadata service; NULL: InService; "": 404 */
         bool spot;
+        bool of_peer;             /* the metadata service is not asked */
         const char *cluster_tags; /* NULL: "" */
         const char *group_more;   /* further elements of the group */
         unsigned desired;         /* 0: 20 */
@@ -85,15 +90,9 @@ static bool is_registered(const World *world, unsigned i) {
         return i > 0 || !world->found || *world->found;
 }
 
-static void script_ecs(const World *world) {
-        char *text = text_new();
+static void script_page(const World *world) {
+        char *text = NULL;
         unsigned n = 0;
-
-        text_append(text,
-                "{\"clusters\":[{\"clusterName\":\"prod\",\"registeredContainerInstancesCount\":%u,"
-                "\"tags\":[%s]}],\"failures\":[]}",
-                world->registered, world->cluster_tags ? world->cluster_tags : "");
-        script_add("DescribeClusters", text);
 
         if (world->found) {
                 text = text_new();
@@ -110,10 +109,12 @@ static void script_ecs(const World *world) {
         script_add("ListContainerInstances", text);
         if (n == 0 && !is_registered(world, 0))
                 return; /* nobody to ask about */
+        if (world->token)
+                return; /* share is decided */
 
         text = text_new();
         text_append(text, "{\"containerInstances\":[");
-        for (unsigned i = !is_registered(world, 0); i < world->n && i < (world->token ? 1 : 100); i++) {
+        for (unsigned i = !is_registered(world, 0); i < world->n && i < 100; i++) {
                 const Host *host = &world->hosts[i];
 
                 text_append(text,
@@ -126,10 +127,33 @@ static void script_ecs(const World *world) {
                                 "{\"name\":\"ecs-health-agent.incident\",\"value\":\"removing%s%s\"}",
                                 host->marked > 1 ? " " : "",
                                 host->marked > 1 ? time_ago(SPAN_MIN(host->marked - 1)) : "");
+                if (host->patrolled > 0)
+                        text_append(text,
+                                "%s{\"name\":\"ecs-health-agent.patrol\",\"value\":\"removing %s "
+                                "00c0ffee00c0ffee\"}",
+                                host->marked > 0 ? "," : "", time_ago(SPAN_MIN(host->patrolled - 1)));
+                if (host->told)
+                        text_append(text,
+                                "%s{\"name\":\"ecs-health-agent.group\",\"value\":\"%016" PRIx64 "\"}",
+                                host->marked > 0 || host->patrolled > 0 ? "," : "", turn_id(host->told));
                 text_append(text, "]}");
         }
         text_append(text, "],\"failures\":[]}");
         script_add("DescribeContainerInstances", text);
+}
+
+static void script_ecs(const World *world) {
+        char *text = NULL;
+
+        script_page(world);
+        if (world->token)
+                return;
+        text = text_new();
+        text_append(text,
+                "{\"clusters\":[{\"clusterName\":\"prod\",\"registeredContainerInstancesCount\":%u,"
+                "\"tags\":[%s]}],\"failures\":[]}",
+                world->registered, world->cluster_tags ? world->cluster_tags : "");
+        script_add("DescribeClusters", text);
 }
 
 static void script_members(const World *world, unsigned from, unsigned to) {
@@ -144,9 +168,9 @@ static void script_members(const World *world, unsigned from, unsigned to) {
                 text_append(text,
                         "<member><InstanceId>%s</InstanceId><AutoScalingGroupName>%s</AutoScalingGroupName>"
                         "<AvailabilityZone>us-east-1%c</AvailabilityZone><LifecycleState>%s</LifecycleState>"
-                        "</member>",
+                        "<HealthStatus>%s</HealthStatus></member>",
                         host_ec2(world, i), host->group ? host->group : "web", host->zone ? host->zone : 'a',
-                        host->state ? host->state : "InService");
+                        host->state ? host->state : "InService", host->health ? host->health : "HEALTHY");
         }
         text_append(text, "</AutoScalingInstances></DescribeAutoScalingInstancesResult></R>");
         script_add("DescribeAutoScalingInstances", text);
@@ -207,7 +231,8 @@ static void script_world(const World *world, Reach reach) {
         unsigned pages = 1;
 
         n_script = n_texts = 0;
-        script_metadata(world);
+        if (!world->of_peer)
+                script_metadata(world);
         if (reach == REACH_METADATA) {
                 n_script--; /* the spot notice is not asked for */
                 goto end;
@@ -251,18 +276,22 @@ static void on_look(const Look *look, const AwsAnswer *answer, void *userdata) {
         looker = looker_free(looker); /* a callback may free its own object */
 }
 
-static void look_with(const Target *own) {
+static void look_as(const LookOrder *order_is) {
         ended = false;
         look_is = (Look){ .outcome = OUTCOME_LOST };
         fake_begin(script);
         EXPECT_EQ(looker_new(&looker, fake_event, NULL, NULL), 0);
-        EXPECT_EQ(looker_start(looker, own, &policy, false, on_look, &ended), 0);
-        EXPECT_EQ(looker_start(looker, own, &policy, false, on_look, &ended), -EBUSY);
+        EXPECT_EQ(looker_start(looker, order_is, on_look, &ended), 0);
+        EXPECT_EQ(looker_start(looker, order_is, on_look, &ended), -EBUSY);
         EXPECT(!ended); /* never from within the function */
         fake_run(&ended);
         EXPECT(ended);
         looker = looker_free(looker);
         fake_end();
+}
+
+static void look_with(const Target *own) {
+        look_as(&(LookOrder){ .target = own, .policy = &policy });
 }
 
 static void look_at(const World *world, Reach reach) {
@@ -316,7 +345,9 @@ static void test_look_asks_for_what_it_needs_and_no_more(void) {
         look_at(&world, REACH_WHOLE);
         EXPECT_STR(fake_body("DescribeClusters", 0), "{\"clusters\":[\"prod\"],\"include\":[\"TAGS\"]}");
         EXPECT_STR(fake_body("ListContainerInstances", 0),
-                "{\"cluster\":\"prod\",\"filter\":\"agentConnected==false\",\"maxResults\":100}");
+                "{\"cluster\":\"prod\",\"filter\":\"agentConnected == false or "
+                "attribute:ecs-health-agent.incident exists or attribute:ecs-health-agent.patrol exists\","
+                "\"maxResults\":100}");
         EXPECT_STR(fake_body("DescribeContainerInstances", 0),
                 "{\"cluster\":\"prod\",\"containerInstances\":[\"" ARN_PREFIX "prod/0\",\"" ARN_PREFIX
                 "prod/1\"]}");
@@ -324,6 +355,8 @@ static void test_look_asks_for_what_it_needs_and_no_more(void) {
                 "InstanceIds.member.1=i-0&InstanceIds.member.2=i-1");
         EXPECT_STR(fake_body("DescribeAutoScalingGroups", 0),
                 "AutoScalingGroupNames.member.1=web&IncludeInstances=false");
+        for (unsigned i = 0; i < fake_n_asked; i++)
+                EXPECT(fake_asked[i].yield);
         EXPECT_STR(fake_body("DescribeInstanceRefreshes", 0), "AutoScalingGroupName=web&MaxRecords=10");
         EXPECT(strstr(fake_body("DescribeScalingActivities", 0),
                 "AutoScalingGroupName=web&Filters.member.1.Name=StartTimeLowerBound&Filters.member.1.Values."
@@ -404,15 +437,11 @@ static void test_look_asks_no_auto_scaling_when_there_is_more_than_a_page(void) 
         look_at(&world, REACH_PAGE);
         EXPECT(look_is.more_than_a_page && look_is.share_decided);
         EXPECT(brake_share_holds(&look_is, policy.max_sick));
-        EXPECT_EQ(look_is.cluster.members, 1000);
         EXPECT_EQ(look_is.cluster.sick, 100);
-        EXPECT_EQ(look_is.connected_peers, 900);
-        EXPECT_EQ(look_is.own.outcome, OUTCOME_OK);
-        EXPECT_EQ(calls_of(AWS_ECS), 3);
+        EXPECT_EQ(look_is.cluster.members, 0);     /* not asked */
+        EXPECT(look_is.own.outcome != OUTCOME_OK); /* nor that */
+        EXPECT_EQ(calls_of(AWS_ECS), 1);
         EXPECT_EQ(calls_of(AWS_AUTO_SCALING), 0);
-        /* Only ourselves: an answer about a hundred would be thrown away. */
-        EXPECT_STR(fake_body("DescribeContainerInstances", 0),
-                "{\"cluster\":\"prod\",\"containerInstances\":[\"" ARN_PREFIX "prod/0\"]}");
 }
 
 static void test_look_reads_no_group_while_the_clusters_share_holds(void) {
@@ -536,7 +565,7 @@ static void test_a_host_that_ecs_does_not_know(void) {
         World world = { .registered = 40, .n = 1 };
 
         script_world(&world, REACH_WHOLE);
-        script[4].text = "{\"containerInstances\":[],\"failures\":[{\"arn\":\"" ARN_PREFIX
+        script[3].text = "{\"containerInstances\":[],\"failures\":[{\"arn\":\"" ARN_PREFIX
                          "prod/0\",\"reason\":\"MISSING\"}]}";
         look_with(&target);
         EXPECT_EQ(look_is.outcome, OUTCOME_OK);
@@ -573,7 +602,9 @@ static void test_a_host_that_never_registered_is_sick_beside_those_that_ecs_coun
         EXPECT_STR(fake_body("ListContainerInstances", 0),
                 "{\"cluster\":\"prod\",\"filter\":\"ec2InstanceId=='i-0'\"}");
         EXPECT_STR(fake_body("ListContainerInstances", 1),
-                "{\"cluster\":\"prod\",\"filter\":\"agentConnected==false\",\"maxResults\":100}");
+                "{\"cluster\":\"prod\",\"filter\":\"agentConnected == false or "
+                "attribute:ecs-health-agent.incident exists or attribute:ecs-health-agent.patrol exists\","
+                "\"maxResults\":100}");
 }
 
 static void test_a_host_that_never_registered_is_stopped_by_sick_peers(void) {
@@ -615,7 +646,7 @@ static void test_a_look_that_finds_no_single_instance_is_blind(void) {
                 World world = { .registered = 40, .n = 1, .found = found[i] };
 
                 script_world(&world, REACH_PAGE);
-                script[4] = (FakeAnswer){}; /* without what comes after */
+                script[3] = (FakeAnswer){}; /* without what comes after */
                 look_with(&(Target){ .cluster = "prod", .instance_id = "i-0" });
                 EXPECT_EQ(look_is.outcome, OUTCOME_BLIND);
                 EXPECT_STR(look_is.action, "ListContainerInstances");
@@ -800,6 +831,181 @@ static void test_marks_of_peers_are_removals(void) {
         EXPECT_EQ(look_is.replacement, REPLACEMENT_PENDING); /* 6 and 8 have only just gone */
 }
 
+static void test_a_claim_counts_whoever_made_it_and_the_newer_one(void) {
+        World world = { .registered = 200,
+                .n = 5,
+                .hosts = {
+                        [0] = { .patrolled = 3 }, /* ourselves */
+                        [1] = { .patrolled = 11 },
+                        [2] = { .marked = 42, .patrolled = 11 },
+                        [3] = { .marked = 11, .patrolled = 42 },
+                        [4] = { .marked = 42, .patrolled = 52 },
+                } };
+
+        look_at(&world, REACH_WHOLE);
+        EXPECT(look_is.own.patrolled && look_is.own.patrolled_by == UINT64_C(0x00c0ffee00c0ffee));
+        EXPECT_EQ(look_is.removed_window, 3); /* 1, 2, 3 */
+        EXPECT_EQ(look_is.removed_hour, 4);
+}
+
+static void test_a_claimed_host_that_has_reconnected_counts_as_removed_and_not_as_sick(void) {
+        World world = { .registered = 100, .n = 5, .hosts = {
+                [1] = { .connected = true, .marked = 6 },
+                [2] = { .connected = true, .patrolled = 6, .group = "" },
+                [3] = { .connected = true, .marked = 6, .group = "db", .ec2 = "i-3" },
+                [4] = { .connected = true, .marked = 6, .ec2 = "mi-4" }, /* no EC2 instance */
+        }, .replaced = NULL };
+
+        look_at(&world, REACH_WHOLE);
+        EXPECT_EQ(look_is.cluster.sick, 1);
+        EXPECT_EQ(look_is.cluster.members, 100);
+        EXPECT_EQ(look_is.group.sick, 1);
+        EXPECT_EQ(look_is.connected_peers, 99);
+        EXPECT_EQ(look_is.n_sick, 1);
+        EXPECT_EQ(look_is.n_outside, 0);
+        EXPECT_EQ(look_is.removed_window, 1);
+        EXPECT_EQ(look_is.removed_cluster, 3);
+
+        world = (World){ .registered = 100, .n = 2, .hosts = { [1] = { .connected = true } } };
+        look_at(&world, REACH_WHOLE);
+        EXPECT_EQ(look_is.removed_cluster, 0); /* listed while it was down, and not claimed */
+        EXPECT_EQ(look_is.cluster.sick, 1);
+}
+
+/* Out of its group, nothing at Auto Scaling tells whose it was: it does itself. */
+static void test_a_claimed_host_tells_which_group_it_was_of(void) {
+        World world = { .registered = 100,
+                .n = 4,
+                .hosts = {
+                        [1] = { .group = "", .marked = 2, .told = "db" },
+                        [2] = { .group = "", .marked = 11, .told = "web" },
+                        [3] = { .group = "", .marked = 11 },
+                } };
+
+        look_at(&world, REACH_WHOLE);
+        EXPECT_EQ(look_is.removed_window, 1);
+        EXPECT_EQ(look_is.removed_cluster, 3);
+        EXPECT_EQ(look_is.replacement, REPLACEMENT_NONE);
+
+        world.hosts[1].told = NULL; /* so new, and not known: it may be ours */
+        look_at(&world, REACH_WHOLE);
+        EXPECT_EQ(look_is.removed_window, 2);
+        EXPECT_EQ(look_is.replacement, REPLACEMENT_PENDING);
+}
+
+static void test_a_filter_that_ecs_refuses_is_replaced_by_the_plain_one(void) {
+        World world = { .registered = 40, .n = 2 };
+
+        script_world(&world, REACH_WHOLE);
+        memmove(&script[3], &script[2], (n_script - 2 + 1) * sizeof(script[0]));
+        script[2] = (FakeAnswer){ "ListContainerInstances", .outcome = AWS_REFUSED };
+        look_with(&target);
+        EXPECT_EQ(look_is.outcome, OUTCOME_OK);
+        EXPECT_EQ(look_is.cluster.sick, 2);
+        EXPECT_STR(fake_body("ListContainerInstances", 1),
+                "{\"cluster\":\"prod\",\"filter\":\"agentConnected==false\",\"maxResults\":100}");
+
+        /* But only once, and for no other reason. */
+        script_world(&world, REACH_WHOLE);
+        script[2] = (FakeAnswer){ "ListContainerInstances", .outcome = AWS_REFUSED };
+        script[3] = (FakeAnswer){ "ListContainerInstances", .outcome = AWS_REFUSED };
+        script[4] = (FakeAnswer){};
+        look_with(&target);
+        EXPECT_EQ(look_is.outcome, OUTCOME_REFUSED);
+        script_world(&world, REACH_WHOLE);
+        script[2] = (FakeAnswer){ "ListContainerInstances", .outcome = AWS_THROTTLED };
+        script[3] = (FakeAnswer){};
+        look_with(&target);
+        EXPECT_EQ(look_is.outcome, OUTCOME_THROTTLED);
+}
+
+static void test_a_look_tells_that_the_group_calls_us_unhealthy(void) {
+        World world = { .registered = 40, .n = 2, .hosts = { [0] = { .health = "UNHEALTHY" } } };
+
+        look_at(&world, REACH_WHOLE);
+        EXPECT(look_is.unhealthy);
+        world.hosts[0].health = "Healthy";
+        world.hosts[1].health = "UNHEALTHY"; /* not our concern */
+        look_at(&world, REACH_WHOLE);
+        EXPECT(!look_is.unhealthy);
+}
+
+/* -- by the eyes of a peer ------------------------------------------------------------------------------ */
+
+static const Target finder = {
+        .cluster = "prod", .arn = ARN_PREFIX "prod/f", .instance_id = "i-f", .group = "web"
+};
+static const LookOrder peers_order = { .target = &target, .policy = &policy, .own = &finder };
+
+static void look_at_peer(const World *world, Reach reach) {
+        script_world(world, reach);
+        look_as(&peers_order);
+        EXPECT_EQ(look_is.outcome, OUTCOME_OK);
+        EXPECT(look_is.of_peer);
+}
+
+static void test_a_peers_look_is_its_own_without_the_metadata_service(void) {
+        World world = { .registered = 40,
+                .n = 3,
+                .of_peer = true,
+                .hosts = {
+                        [0] = { .patrolled = 2, .marked = 20 },
+                        [2] = { .marked = 11 },
+                } };
+
+        look_at_peer(&world, REACH_WHOLE);
+        EXPECT(!look_is.another_group);
+        EXPECT(look_is.self == turn_id("i-0"));
+        EXPECT_EQ(look_is.lifecycle, LIFECYCLE_IN_SERVICE);
+        EXPECT_EQ(look_is.cluster.sick, 3);
+        EXPECT_EQ(look_is.group.sick, 3);
+        EXPECT_EQ(look_is.n_sick_ours, 3);
+        EXPECT(look_is.own.marked && look_is.own.patrolled);
+        EXPECT_EQ(look_is.removed_window, 1); /* and not the peer itself */
+        EXPECT_EQ(look_is.connected_peers, 37);
+
+        world.of_peer = false;
+        look_at(&world, REACH_WHOLE);
+        EXPECT(!look_is.of_peer);
+}
+
+static void test_a_peer_of_another_group_is_not_judged(void) {
+        World world = { .registered = 40, .n = 2, .of_peer = true, .hosts = { [0] = { .group = "db" } } };
+        Target nowhere = finder;
+
+        look_at_peer(&world, REACH_MEMBERS);
+        EXPECT(look_is.another_group);
+
+        world.hosts[0].group = "web";
+        nowhere.group[0] = '\0';
+        script_world(&world, REACH_MEMBERS);
+        look_as(&(LookOrder){ .target = &target, .policy = &policy, .own = &nowhere });
+        EXPECT_EQ(look_is.outcome, OUTCOME_OK);
+        EXPECT(look_is.another_group); /* as far as we know */
+}
+
+static void test_a_peer_in_no_group_ends_the_look(void) {
+        World world = { .registered = 40, .n = 2, .of_peer = true, .hosts = { [0] = { .group = "" } } };
+
+        look_at_peer(&world, REACH_MEMBERS);
+        EXPECT_EQ(look_is.lifecycle, LIFECYCLE_NO_GROUP);
+        EXPECT(!look_is.another_group);
+}
+
+static void test_a_look_at_a_peer_needs_its_arn_and_memory(void) {
+        Target unregistered = target;
+        const LookOrder wrong = { .target = &unregistered, .policy = &policy, .own = &finder };
+
+        unregistered.arn[0] = '\0';
+        fake_begin(NULL);
+        EXPECT_EQ(looker_new(&looker, fake_event, NULL, NULL), 0);
+        EXPECT_EQ(looker_start(looker, &wrong, on_look, &ended), -EINVAL);
+        fake_refuse = -ENOMEM;
+        EXPECT_EQ(looker_start(looker, &peers_order, on_look, &ended), -ENOMEM);
+        looker = looker_free(looker);
+        fake_end();
+}
+
 static void test_the_sick_are_told_apart_by_name(void) {
         World world = { .registered = 200,
                 .n = 7,
@@ -945,7 +1151,7 @@ static void test_a_whole_look_reads_on_although_share_holds(void) {
         ended = false;
         fake_begin(script);
         EXPECT_EQ(looker_new(&looker, fake_event, NULL, NULL), 0);
-        EXPECT_EQ(looker_start(looker, &target, &policy, true, on_look, &ended), 0);
+        EXPECT_EQ(looker_start(looker, &(LookOrder){ &target, &policy, true, NULL }, on_look, &ended), 0);
         fake_run(&ended);
         EXPECT_EQ(look_is.outcome, OUTCOME_OK);
         EXPECT(!look_is.share_decided);
@@ -1026,9 +1232,9 @@ static void test_a_read_that_fails_ends_the_look(void) {
                 const char *action;
                 LookPart part;
         } rows[] = {
-                { "DescribeClusters", LOOK_ECS },
                 { "ListContainerInstances", LOOK_ECS },
                 { "DescribeContainerInstances", LOOK_ECS },
+                { "DescribeClusters", LOOK_ECS },
                 { "DescribeAutoScalingInstances", LOOK_AUTO_SCALING },
                 { "DescribeAutoScalingGroups", LOOK_AUTO_SCALING },
                 { "DescribeInstanceRefreshes", LOOK_AUTO_SCALING },
@@ -1051,6 +1257,10 @@ static void test_a_read_that_fails_ends_the_look(void) {
                         script_world(&world, REACH_WHOLE);
                         script[2 + i].outcome = ends[k].aws;
                         script[2 + i + 1] = (FakeAnswer){};
+                        if (i == 0 && ends[k].aws == AWS_REFUSED) { /* the plain filter is refused as well */
+                                script[2 + i + 1] = script[2 + i];
+                                script[2 + i + 2] = (FakeAnswer){};
+                        }
                         look_with(&target);
                         EXPECT_EQ(look_is.outcome, ends[k].is);
                         EXPECT_EQ(look_is.failed, rows[i].part);
@@ -1065,19 +1275,19 @@ static void test_an_answer_without_sense_is_blindness(void) {
                 unsigned row;
                 const char *text;
         } cases[] = {
-                { 2, "{}" },
-                { 2, "{\"clusters\":[],\"failures\":[{\"reason\":\"MISSING\"}]}" },
-                { 2, "{\"clusters\":[{\"registeredContainerInstancesCount\":\"40\"}]}" },
-                { 2, "{\"clusters\":[{\"registeredContainerInstancesCount\":-1}]}" },
-                { 2, "{\"clusters\":[{\"registeredContainerInstancesCount\":40,\"tags\":{}}]}" },
-                { 3, "{}" },
-                { 3, "{\"containerInstanceArns\":[1]}" },
-                { 3, "{\"containerInstanceArns\":[\"\"]}" },
                 { 4, "{}" },
-                { 4, "{\"containerInstances\":[]}" },
-                { 4, "{\"containerInstances\":[{}]}" },
-                { 4, "{\"containerInstances\":[{\"containerInstanceArn\":\"" ARN_PREFIX "prod/0\"}]}" },
-                { 4, "{\"containerInstances\":[],\"failures\":[{\"arn\":\"x\",\"reason\":\"BUSY\"}]}" },
+                { 4, "{\"clusters\":[],\"failures\":[{\"reason\":\"MISSING\"}]}" },
+                { 4, "{\"clusters\":[{\"registeredContainerInstancesCount\":\"40\"}]}" },
+                { 4, "{\"clusters\":[{\"registeredContainerInstancesCount\":-1}]}" },
+                { 4, "{\"clusters\":[{\"registeredContainerInstancesCount\":40,\"tags\":{}}]}" },
+                { 2, "{}" },
+                { 2, "{\"containerInstanceArns\":[1]}" },
+                { 2, "{\"containerInstanceArns\":[\"\"]}" },
+                { 3, "{}" },
+                { 3, "{\"containerInstances\":[]}" },
+                { 3, "{\"containerInstances\":[{}]}" },
+                { 3, "{\"containerInstances\":[{\"containerInstanceArn\":\"" ARN_PREFIX "prod/0\"}]}" },
+                { 3, "{\"containerInstances\":[],\"failures\":[{\"arn\":\"x\",\"reason\":\"BUSY\"}]}" },
                 { 5, "<html/>" },
                 { 5, "<R><DescribeAutoScalingInstancesResult/></R>" },
                 { 5, "<R><DescribeAutoScalingInstancesResult><AutoScalingInstances/><NextToken>more</"
@@ -1150,7 +1360,7 @@ static void test_a_read_that_cannot_be_sent_ends_the_look(void) {
                 fake_refuse = -ENOMEM;
                 fake_refuse_after = i;
                 EXPECT_EQ(looker_new(&looker, fake_event, NULL, NULL), 0);
-                EXPECT_EQ(looker_start(looker, &target, &policy, false, on_look, &ended), 0);
+                EXPECT_EQ(looker_start(looker, &order, on_look, &ended), 0);
                 fake_run(&ended);
                 EXPECT(ended);
                 EXPECT_EQ(look_is.outcome, OUTCOME_UNAVAILABLE);
@@ -1168,7 +1378,7 @@ static void test_a_look_can_be_stopped_at_any_point_and_started_again(void) {
                 ended = false;
                 fake_begin(script);
                 EXPECT_EQ(looker_new(&looker, fake_event, NULL, NULL), 0);
-                EXPECT_EQ(looker_start(looker, &target, &policy, false, on_look, &ended), 0);
+                EXPECT_EQ(looker_start(looker, &order, on_look, &ended), 0);
                 for (unsigned i = 0; i < steps; i++)
                         EXPECT(sd_event_run(fake_event, 0) > 0);
                 looker_stop(looker);
@@ -1176,7 +1386,7 @@ static void test_a_look_can_be_stopped_at_any_point_and_started_again(void) {
                 EXPECT(!ended);
 
                 fake_used = 0;
-                EXPECT_EQ(looker_start(looker, &target, &policy, false, on_look, &ended), 0);
+                EXPECT_EQ(looker_start(looker, &order, on_look, &ended), 0);
                 fake_run(&ended);
                 EXPECT(ended);
                 EXPECT_EQ(look_is.outcome, OUTCOME_OK);
@@ -1194,7 +1404,7 @@ static void on_look_again(const Look *look, const AwsAnswer *answer, void *userd
         EXPECT_EQ(look->removed_window, 1);
         fake_used = 0;
         if (++n_again < 3)
-                EXPECT_EQ(looker_start(looker, &target, &policy, false, on_look_again, userdata), 0);
+                EXPECT_EQ(looker_start(looker, &order, on_look_again, userdata), 0);
         else
                 *(bool *) userdata = true;
 }
@@ -1210,7 +1420,7 @@ static void test_a_look_may_start_the_next_from_its_callback(void) {
         n_again = 0;
         fake_begin(script);
         EXPECT_EQ(looker_new(&looker, fake_event, NULL, NULL), 0);
-        EXPECT_EQ(looker_start(looker, &target, &policy, false, on_look_again, &over), 0);
+        EXPECT_EQ(looker_start(looker, &order, on_look_again, &over), 0);
         fake_run(&over);
         EXPECT_EQ(n_again, 3);
         looker = looker_free(looker);
@@ -1223,8 +1433,10 @@ static void test_a_look_needs_to_know_who_we_are(void) {
 
         fake_begin(NULL);
         EXPECT_EQ(looker_new(&looker, fake_event, NULL, NULL), 0);
-        EXPECT_EQ(looker_start(looker, &nobody, &policy, false, on_look, &ended), -EINVAL);
-        EXPECT_EQ(looker_start(looker, &nowhere, &policy, false, on_look, &ended), -EINVAL);
+        EXPECT_EQ(looker_start(looker, &(LookOrder){ &nobody, &policy, false, NULL }, on_look, &ended),
+                -EINVAL);
+        EXPECT_EQ(looker_start(looker, &(LookOrder){ &nowhere, &policy, false, NULL }, on_look, &ended),
+                -EINVAL);
         looker = looker_free(looker);
         fake_end();
 }
@@ -1248,8 +1460,15 @@ TEST_MAIN(TEST(test_look_at_a_lone_sick_host_is_clear), TEST(test_look_asks_for_
         TEST(test_group_state_is_read), TEST(test_tags_switch_off),
         TEST(test_a_weighted_group_is_taken_for_its_smallest_size),
         TEST(test_removals_are_counted_once_each), TEST(test_marks_of_peers_are_removals),
-        TEST(test_the_sick_are_told_apart_by_name), TEST(test_the_window_is_known_to_free),
-        TEST(test_a_replacement_counts_once_it_is_connected),
+        TEST(test_a_claim_counts_whoever_made_it_and_the_newer_one),
+        TEST(test_a_claimed_host_that_has_reconnected_counts_as_removed_and_not_as_sick),
+        TEST(test_a_claimed_host_tells_which_group_it_was_of),
+        TEST(test_a_filter_that_ecs_refuses_is_replaced_by_the_plain_one),
+        TEST(test_a_look_tells_that_the_group_calls_us_unhealthy),
+        TEST(test_a_peers_look_is_its_own_without_the_metadata_service),
+        TEST(test_a_peer_of_another_group_is_not_judged), TEST(test_a_peer_in_no_group_ends_the_look),
+        TEST(test_a_look_at_a_peer_needs_its_arn_and_memory), TEST(test_the_sick_are_told_apart_by_name),
+        TEST(test_the_window_is_known_to_free), TEST(test_a_replacement_counts_once_it_is_connected),
         TEST(test_a_replacement_that_cannot_be_asked_about_is_blindness),
         TEST(test_a_young_replacement_knows_itself), TEST(test_a_whole_look_reads_on_although_share_holds),
         TEST(test_a_scale_in_under_way_is_seen), TEST(test_more_activities_than_are_read_count_as_full),

@@ -5,6 +5,7 @@
 #include "agent/pause.h"
 
 #include <errno.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -168,8 +169,52 @@ static void test_pause_cannot_be_written_where_that_is_not_possible(void) {
         EXPECT(pause_write("/dev/null/pause.json", &pause) < 0);
 }
 
-TEST_MAIN(TEST(test_without_a_file_nothing_is_paused), TEST(test_pause_is_read_back_as_it_was_written),
-        TEST(test_pause_without_an_end_lasts_until_resumed),
+/* Return: what was told of the pause file since the last call. */
+static uint32_t told(int fd) {
+        char buffer[4096] __attribute__((aligned(8)));
+        ssize_t n = read(fd, buffer, sizeof(buffer));
+        uint32_t mask = 0;
+
+        for (ssize_t at = 0; n > 0 && at < n;) {
+                const struct inotify_event *event = (const struct inotify_event *) (buffer + at);
+
+                if (event->len > 0 && strcmp(event->name, "pause.json") == 0)
+                        mask |= event->mask;
+                at += (ssize_t) sizeof(*event) + event->len;
+        }
+        return mask;
+}
+
+static void test_resuming_is_noticed_whether_there_was_a_pause_or_not(void) {
+        const Pause pause = { .paused = true, .since = NOON };
+        char state[96];
+        int fd;
+
+        scene_open();
+        EXPECT_EQ(pause_write(path, &pause), 0);
+        (void) snprintf(state, sizeof(state), "%s/state", directory);
+        fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+        EXPECT(inotify_add_watch(fd, state, IN_MOVED_TO | IN_DELETE) >= 0);
+        EXPECT_EQ(told(fd), 0);
+
+        for (unsigned i = 0; i < 3; i++) {
+                EXPECT_EQ(pause_clear(path), 0);
+                EXPECT(told(fd) & IN_DELETE);
+                EXPECT(access(path, F_OK) < 0 && errno == ENOENT);
+        }
+        EXPECT_EQ(told(fd), 0);
+        (void) close(fd);
+        scene_close();
+}
+
+static void test_resuming_fails_where_it_could_not_be_noticed(void) {
+        EXPECT(pause_clear("/proc/nowhere/pause.json") < 0);
+        EXPECT(pause_clear("/dev/null/pause.json") < 0);
+}
+
+TEST_MAIN(TEST(test_resuming_is_noticed_whether_there_was_a_pause_or_not),
+        TEST(test_resuming_fails_where_it_could_not_be_noticed), TEST(test_without_a_file_nothing_is_paused),
+        TEST(test_pause_is_read_back_as_it_was_written), TEST(test_pause_without_an_end_lasts_until_resumed),
         TEST(test_pause_is_over_at_its_end_and_not_before), TEST(test_file_that_makes_no_sense_pauses),
         TEST(test_file_that_is_too_large_or_a_directory_pauses),
         TEST(test_empty_object_pauses_until_resumed),

@@ -15,6 +15,8 @@ static const Target target = {
         .group = "web",
 };
 
+static const Policy detaching = { .action = ACTION_DETACH };
+
 static Prober *prober;
 static Rights rights_are;
 static unsigned n_changes;
@@ -80,6 +82,11 @@ static void test_note_knows_every_right(void) {
                 [RIGHT_ECS_PUT_ATTRIBUTES] = "PutAttributes",
                 [RIGHT_ECS_DELETE_ATTRIBUTES] = "DeleteAttributes",
                 [RIGHT_ASG_DETACH] = "DetachInstances",
+                [RIGHT_ASG_SET_HEALTH] = "SetInstanceHealth",
+                [RIGHT_ASG_ENTER_STANDBY] = "EnterStandby",
+                [RIGHT_ECS_DEREGISTER] = "DeregisterContainerInstance",
+                [RIGHT_EC2_STOP] = "StopInstances",
+                [RIGHT_EC2_TERMINATE] = "TerminateInstances",
                 [RIGHT_CLOUDWATCH_PUT] = "PutMetricData",
         };
 
@@ -116,8 +123,8 @@ static void test_probe_asks_about_what_cannot_exist(void) {
                                                    "\"reason\":\"MISSING\"}]}" },
                 { "PutAttributes", .outcome = AWS_REFUSED }, { "DeleteAttributes", .outcome = AWS_REFUSED },
                 { "DetachInstances", .outcome = AWS_REFUSED }, {} });
-        EXPECT_EQ(prober_start(prober, &target), 0);
-        EXPECT_EQ(prober_start(prober, &target), 0); /* one is under way */
+        EXPECT_EQ(prober_start(prober, &target, &detaching), 0);
+        EXPECT_EQ(prober_start(prober, &target, &detaching), 0); /* one is under way */
         EXPECT_EQ(n_changes, 0);
         fake_run(&(bool){ false });
         EXPECT_EQ(fake_n_asked, 4);
@@ -139,6 +146,38 @@ static void test_probe_asks_about_what_cannot_exist(void) {
         finish();
 }
 
+static void test_probe_asks_only_for_what_the_settings_use(void) {
+        static const struct {
+                Policy policy;
+                const char *asked[4]; /* beside the attributes */
+        } cases[] = {
+                { { .action = ACTION_OBSERVE, .orphan_deregister = true, .orphan = ORPHAN_STOP }, { NULL } },
+                { { .action = ACTION_DETACH, .external = true, .orphan = ORPHAN_STOP }, { NULL } },
+                { { .action = ACTION_DETACH }, { "UpdateContainerInstancesState", "DetachInstances" } },
+                { { .action = ACTION_DETACH, .orphan_deregister = true, .orphan = ORPHAN_STOP },
+                        { "UpdateContainerInstancesState", "DetachInstances", "DeregisterContainerInstance",
+                                "StopInstances" } },
+                { { .action = ACTION_DETACH, .orphan = ORPHAN_TERMINATE },
+                        { "UpdateContainerInstancesState", "DetachInstances", "TerminateInstances" } },
+                { { .action = ACTION_UNHEALTHY, .orphan_deregister = true, .orphan = ORPHAN_STOP },
+                        { "UpdateContainerInstancesState", "SetInstanceHealth",
+                                "DeregisterContainerInstance" } },
+                { { .action = ACTION_STANDBY, .orphan_deregister = true, .orphan = ORPHAN_STOP },
+                        { "UpdateContainerInstancesState", "EnterStandby" } },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                FakeAnswer script[7] = { { "PutAttributes", .outcome = AWS_REFUSED },
+                        { "DeleteAttributes", .outcome = AWS_REFUSED } };
+
+                for (unsigned k = 0; k < 4 && cases[i].asked[k]; k++)
+                        script[2 + k] = (FakeAnswer){ cases[i].asked[k], .outcome = AWS_REFUSED };
+                begin(script);
+                EXPECT_EQ(prober_start(prober, &target, &cases[i].policy), 0);
+                finish();
+        }
+}
+
 static void test_probe_of_an_old_arn_names_the_cluster(void) {
         Target old = target;
 
@@ -148,7 +187,7 @@ static void test_probe_of_an_old_arn_names_the_cluster(void) {
         begin((const FakeAnswer[]){ { "UpdateContainerInstancesState", .outcome = AWS_DENIED },
                 { "PutAttributes", .outcome = AWS_DENIED }, { "DeleteAttributes", .outcome = AWS_DENIED },
                 { "DetachInstances", .outcome = AWS_DENIED }, {} });
-        EXPECT_EQ(prober_start(prober, &old), 0);
+        EXPECT_EQ(prober_start(prober, &old, &detaching), 0);
         fake_run(&(bool){ false });
         EXPECT(strstr(fake_asked[0].body, ":123456789012:container-instance/prod/" NOTHING "\""));
         EXPECT_EQ(rights_are.granted[RIGHT_ECS_UPDATE_STATE], GRANTED_NO);
@@ -164,7 +203,7 @@ static void test_probe_that_is_not_answered_leaves_it_open(void) {
                 { "PutAttributes", .outcome = AWS_UNAVAILABLE },
                 { "DeleteAttributes", .outcome = AWS_BAD_KEYS },
                 { "DetachInstances", .outcome = AWS_NO_KEYS }, {} });
-        EXPECT_EQ(prober_start(prober, &target), 0);
+        EXPECT_EQ(prober_start(prober, &target, &detaching), 0);
         fake_run(&(bool){ false });
         EXPECT_EQ(fake_n_asked, 4);
         EXPECT_EQ(n_changes, 0);
@@ -175,11 +214,11 @@ static void test_probe_leaves_out_what_it_cannot_name(void) {
         Target unknown = { .instance_id = "i-0123456789abcdef0", .group = "web" };
 
         begin((const FakeAnswer[]){ { "DetachInstances", .outcome = AWS_REFUSED }, {} });
-        EXPECT_EQ(prober_start(prober, &unknown), 0);
+        EXPECT_EQ(prober_start(prober, &unknown, &detaching), 0);
         fake_run(&(bool){ false });
         EXPECT_EQ(fake_n_asked, 1);
         unknown.group[0] = '\0';
-        EXPECT_EQ(prober_start(prober, &unknown), 0); /* the first is over */
+        EXPECT_EQ(prober_start(prober, &unknown, &detaching), 0); /* the first is over */
         fake_run(&(bool){ false });
         EXPECT_EQ(fake_n_asked, 1);
         finish();
@@ -187,14 +226,14 @@ static void test_probe_leaves_out_what_it_cannot_name(void) {
 
 static void test_probe_can_be_cancelled_and_freed_in_its_callback(void) {
         begin((const FakeAnswer[]){ { "UpdateContainerInstancesState", .outcome = AWS_DENIED }, {} });
-        EXPECT_EQ(prober_start(prober, &target), 0);
+        EXPECT_EQ(prober_start(prober, &target, &detaching), 0);
         prober = prober_free(prober);
         finish();
 
         begin((const FakeAnswer[]){ { "UpdateContainerInstancesState", .outcome = AWS_DENIED },
                 { "PutAttributes", .outcome = AWS_DENIED }, {} });
         free_in_callback = true;
-        EXPECT_EQ(prober_start(prober, &target), 0);
+        EXPECT_EQ(prober_start(prober, &target, &detaching), 0);
         fake_run(&(bool){ false });
         EXPECT_EQ(n_changes, 1);
         EXPECT(!prober);
@@ -204,13 +243,13 @@ static void test_probe_can_be_cancelled_and_freed_in_its_callback(void) {
 static void test_probe_goes_on_after_one_that_could_not_be_sent(void) {
         begin(NULL);
         fake_refuse = -ENOMEM;
-        EXPECT_EQ(prober_start(prober, &target), -ENOMEM);
+        EXPECT_EQ(prober_start(prober, &target, &detaching), -ENOMEM);
         finish();
 
         begin((const FakeAnswer[]){ { "UpdateContainerInstancesState", .outcome = AWS_DENIED }, {} });
         fake_refuse = -ENOMEM;
         fake_refuse_after = 1;
-        EXPECT_EQ(prober_start(prober, &target), 0);
+        EXPECT_EQ(prober_start(prober, &target, &detaching), 0);
         fake_run(&(bool){ false });
         EXPECT_EQ(rights_are.granted[RIGHT_ECS_UPDATE_STATE], GRANTED_NO);
         fake_refuse = 0;
@@ -245,6 +284,15 @@ static void test_every_right_can_be_tried_without_a_change(void) {
                 [RIGHT_ECS_DELETE_ATTRIBUTES] = { "DeleteAttributes", AWS_ECS, NOTHING },
                 [RIGHT_ASG_DETACH] = { "DetachInstances", AWS_AUTO_SCALING,
                         "InstanceIds.member.1=i-00000000000000000&" },
+                [RIGHT_ASG_SET_HEALTH] = { "SetInstanceHealth", AWS_AUTO_SCALING,
+                        "InstanceId=i-00000000000000000&HealthStatus=Healthy" },
+                [RIGHT_ASG_ENTER_STANDBY] = { "EnterStandby", AWS_AUTO_SCALING,
+                        "InstanceIds.member.1=i-00000000000000000&" },
+                [RIGHT_ECS_DEREGISTER] = { "DeregisterContainerInstance", AWS_ECS, NOTHING },
+                [RIGHT_EC2_STOP] = { "StopInstances", AWS_EC2,
+                        "DryRun=true&InstanceId.1=i-0123456789abcdef0" },
+                [RIGHT_EC2_TERMINATE] = { "TerminateInstances", AWS_EC2,
+                        "DryRun=true&InstanceId.1=i-0123456789abcdef0" },
                 [RIGHT_CLOUDWATCH_PUT] = { "PutMetricData", AWS_CLOUDWATCH,
                         "{\"Namespace\":\"Mine\",\"MetricData\":[]}" },
         };
@@ -279,7 +327,9 @@ static void test_a_right_is_not_tried_on_what_is_not_known(void) {
         fake_begin(NULL);
         for (Right right = 0; right < RIGHT_N; right++) {
                 const RightQuestion question = { .right = right,
-                        .target = right == RIGHT_ASG_DESCRIBE_INSTANCES ? &nobody : &unknown };
+                        .target = right == RIGHT_ASG_DESCRIBE_INSTANCES || right_service(right) == AWS_EC2
+                                          ? &nobody
+                                          : &unknown };
 
                 EXPECT_EQ(right_call(NULL, &question, on_right, &outcome, &call), -ENOENT);
         }
@@ -291,6 +341,7 @@ TEST_MAIN(TEST(test_every_right_can_be_tried_without_a_change),
         TEST(test_a_right_is_not_tried_on_what_is_not_known), TEST(test_note_learns_from_how_a_call_ended),
         TEST(test_note_knows_every_right), TEST(test_note_tells_news_only),
         TEST(test_probe_asks_about_what_cannot_exist), TEST(test_probe_of_an_old_arn_names_the_cluster),
+        TEST(test_probe_asks_only_for_what_the_settings_use),
         TEST(test_probe_that_is_not_answered_leaves_it_open),
         TEST(test_probe_leaves_out_what_it_cannot_name),
         TEST(test_probe_can_be_cancelled_and_freed_in_its_callback),

@@ -85,6 +85,12 @@ static void test_defaults_are_those_of_the_manual(void) {
         EXPECT(s.policy.repair);
         EXPECT_EQ(s.policy.repair_wait, SPAN_MIN(3));
         EXPECT_EQ(s.policy.confirm_before, SPAN_MIN(3));
+        EXPECT_EQ(s.policy.orphan, ORPHAN_STOP);
+        EXPECT_EQ(s.policy.orphan_after, SPAN_HOUR(1));
+        EXPECT(s.policy.orphan_deregister);
+        EXPECT(s.policy.patrol);
+        EXPECT_EQ(s.policy.patrol_every, SPAN_MIN(5));
+        EXPECT_EQ(s.policy.patrol_after, SPAN_MIN(20));
         EXPECT_STR(s.endpoint, "http://127.0.0.1:51678");
         EXPECT_STR(s.log, "/var/log/ecs/ecs-agent.log");
         EXPECT_STR(s.unit, "ecs.service");
@@ -192,8 +198,17 @@ static void cases_run(const Case *cases, size_t n) {
 static void test_floors_hold_unless_they_are_lifted(void) {
         static const Case cases[] = {
                 { "{\"grace\":\"4m\"}", true, true, "" },
-                { "{\"grace\":\"179s\",\"confirm\":{\"before\":\"1s\"}}", false, true, "grace" },
-                { "{\"grace\":180,\"confirm\":{\"before\":\"1s\"}}", true, true, "" },
+                { "{\"grace\":\"179s\"}", false, true, "grace" },
+                { "{\"grace\":180}", true, true, "" },
+                { "{\"confirm\":{\"before\":\"3m\"}}", true, true, "" },
+                { "{\"confirm\":{\"before\":\"179s\"}}", false, true, "confirm.before" },
+                { "{\"orphan\":{\"after\":\"5m\"}}", true, true, "" },
+                { "{\"orphan\":{\"after\":\"299s\"}}", false, true, "orphan.after" },
+                { "{\"orphan\":{\"after\":\"31d\"}}", false, false, "orphan.after" },
+                { "{\"patrol\":{\"every\":\"1m\"}}", true, true, "" },
+                { "{\"patrol\":{\"every\":\"59s\"}}", false, true, "patrol.every" },
+                { "{\"grace\":\"4m\",\"patrol\":{\"after\":\"10m\"}}", true, true, "" },
+                { "{\"grace\":\"4m\",\"patrol\":{\"after\":\"599s\"}}", false, true, "patrol.after" },
                 { "{\"grace\":\"10ms\",\"confirm\":{\"before\":\"10ms\"}}", false, false, "grace" },
                 { "{\"grace\":\"2d\"}", false, false, "grace" },
                 { "{\"grace_dead\":\"3m\"}", true, true, "" },
@@ -234,6 +249,11 @@ static void test_what_does_not_fit_together_is_refused(void) {
                 { "{\"metrics\":{\"period\":\"10s\",\"sample\":\"10s\"}}", true, true, "" },
                 { "{\"metrics\":{\"period\":\"30s\",\"sample\":\"31s\"}}", false, false,
                         "metrics.sample: 31s is more" },
+                { "{\"patrol\":{\"after\":\"11m\"}}", true, true, "" },
+                { "{\"patrol\":{\"after\":\"659s\"}}", false, true,
+                        "patrol.after: 10m 59s is less than grace" },
+                { "{\"repair\":{\"enabled\":false},\"patrol\":{\"after\":\"659s\"}}", true, true, "" },
+                { "{\"grace\":\"1h\",\"patrol\":{\"enabled\":false,\"after\":\"20m\"}}", true, true, "" },
                 { "{\"disk\":{\"mounts\":[\"/\",\"/data\"]}}", true, true, "" },
                 { "{\"disk\":{\"mounts\":\"/data\"}}", true, true, "" },
                 { "{\"disk\":{\"mounts\":[\"auto\",\"/data\"]}}", false, false, "disk.mounts" },
@@ -258,6 +278,12 @@ static void test_defaults_give_way_and_given_values_do_not(void) {
         EXPECT_EQ(read_text("{\"grace\":\"181s\"}", &s, &problems), 0);
         EXPECT_EQ(s.policy.confirm_before, SPAN_MIN(3));
         EXPECT_EQ(read_text("{\"grace\":\"3m\",\"confirm\":{\"before\":\"3m\"}}", &s, &problems), -EBADMSG);
+
+        EXPECT_EQ(read_text("{\"grace\":\"17m\"}", &s, &problems), 0);
+        EXPECT_EQ(s.policy.patrol_after, SPAN_MIN(20));
+        EXPECT_EQ(read_text("{\"grace\":\"18m\"}", &s, &problems), 0);
+        EXPECT_EQ(s.policy.patrol_after, SPAN_MIN(30));
+        EXPECT_EQ(read_text("{\"grace\":\"18m\",\"patrol\":{\"after\":\"20m\"}}", &s, &problems), -EBADMSG);
 
         EXPECT_EQ(setenv("ECS_HEALTH_AGENT_UNSAFE", "1", 1), 0);
         EXPECT_EQ(read_text("{\"metrics\":{\"period\":\"2s\"}}", &s, &problems), 0);
@@ -312,13 +338,43 @@ static void test_names_must_be_possible_ones(void) {
         cases_run(cases, ELEMENTSOF(cases));
 }
 
+static void test_actions_are_told_by_their_names(void) {
+        static const struct {
+                const char *text;
+                unsigned action, orphan;
+        } rows[] = {
+                { "{\"action\":\"observe\"}", ACTION_OBSERVE, ORPHAN_STOP },
+                { "{\"action\":\"detach\",\"orphan\":{\"action\":\"keep\"}}", ACTION_DETACH, ORPHAN_KEEP },
+                { "{\"action\":\"unhealthy\",\"orphan\":{\"action\":\"stop\"}}", ACTION_UNHEALTHY,
+                        ORPHAN_STOP },
+                { "{\"action\":\"standby\",\"orphan\":{\"action\":\"terminate\"}}", ACTION_STANDBY,
+                        ORPHAN_TERMINATE },
+        };
+        static const Case wrong[] = {
+                { "{\"action\":\"detatch\"}", false, false, "did you mean \"detach\"" },
+                { "{\"action\":\"terminate\"}", false, false, "action: \"terminate\"" },
+                { "{\"orphan\":{\"action\":\"stopp\"}}", false, false, "did you mean \"stop\"" },
+                { "{\"orphan\":{\"deregister\":\"force\"}}", false, false, "orphan.deregister" },
+        };
+        static Settings s;
+        static OptionProblems problems;
+
+        scene_open();
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                EXPECT_EQ(read_text(rows[i].text, &s, &problems), 0);
+                EXPECT_EQ(s.policy.action, rows[i].action);
+                EXPECT_EQ(s.policy.orphan, rows[i].orphan);
+                EXPECT(strstr(rows[i].text, action_to_string((Action) s.policy.action)));
+        }
+        scene_close();
+        cases_run(wrong, ELEMENTSOF(wrong));
+}
+
 static void test_what_comes_later_is_refused_and_said_to_come(void) {
         static const Case cases[] = {
-                { "{\"action\":\"observe\"}", true, true, "" },
-                { "{\"action\":\"standby\"}", false, false, "does not have it yet" },
-                { "{\"action\":\"unhealthy\"}", false, false, "does not have it yet" },
-                { "{\"action\":\"detatch\"}", false, false, "did you mean \"detach\"" },
-                { "{\"patrol\":{\"enabled\":true}}", false, false, "does not have it yet" },
+                { "{\"logs\":{\"group\":\"a\"}}", false, false, "does not have it yet" },
+                { "{\"notify\":{\"sns_topic\":\"a\"}}", false, false, "does not have it yet" },
+                { "{\"notice\":{\"sns_topic\":\"a\"}}", false, false, "notice: unknown" },
         };
 
         cases_run(cases, ELEMENTSOF(cases));
@@ -617,8 +673,8 @@ TEST_MAIN(TEST(test_defaults_are_those_of_the_manual), TEST(test_missing_file_is
         TEST(test_floors_hold_unless_they_are_lifted), TEST(test_what_does_not_fit_together_is_refused),
         TEST(test_defaults_give_way_and_given_values_do_not),
         TEST(test_endpoint_must_be_on_a_loopback_address), TEST(test_names_must_be_possible_ones),
-        TEST(test_what_comes_later_is_refused_and_said_to_come), TEST(test_all_problems_are_told_at_once),
-        TEST(test_refused_file_leaves_the_settings_alone),
+        TEST(test_actions_are_told_by_their_names), TEST(test_what_comes_later_is_refused_and_said_to_come),
+        TEST(test_all_problems_are_told_at_once), TEST(test_refused_file_leaves_the_settings_alone),
         TEST(test_file_that_cannot_be_read_or_is_too_large_is_a_problem),
         TEST(test_compose_lets_the_later_source_win), TEST(test_compose_names_the_source_that_is_wrong),
         TEST(test_metadata_cannot_say_where_they_are),

@@ -155,8 +155,8 @@ static void test_healthy_host_is_fine_and_says_so_first(void) {
 static void test_document_has_the_names_that_were_promised(void) {
         static const char *const names[] = { "running", "ok", "time", "time_seconds_ago", "started",
                 "version", "headline", "problems", "verdict", "stage", "grace", "witnesses", "control_plane",
-                "brakes", "look", "record", "host", "metrics", "rights", "settings", "cloudformation",
-                "pause", "identity", "credentials", "self" };
+                "brakes", "look", "sizes", "record", "orphan", "patrol", "host", "metrics", "rights",
+                "settings", "cloudformation", "pause", "identity", "credentials", "self" };
         _cleanup_(freep) Scene *s = scene_new();
         _cleanup_(json_freep) cJSON *json = scene_document(s);
 
@@ -244,7 +244,165 @@ static void test_removed_host_names_its_group(void) {
 
         scene_fall_ill(s, STAGE_REMOVED, CAUSE_LINK_LOST);
         expect_says(s, "taken out of Auto Scaling group web-asg");
+        expect_silent_about(s, "by a peer that patrols");
         EXPECT(!scene_is_ok(s));
+        s->core.checks.control.patrolled = true;
+        expect_says(s, "taken out of Auto Scaling group web-asg, by a peer that patrols.");
+        s->core.record.action = ACTION_STANDBY;
+        expect_says(s, "put on standby in Auto Scaling group web-asg");
+}
+
+typedef struct OrphanRow {
+        Action taken;
+        OrphanAction then;
+        bool deregister, ended;
+        const char *says;
+} OrphanRow;
+
+static void scene_remove(Scene *s, const OrphanRow *row) {
+        scene_fall_ill(s, STAGE_REMOVED, CAUSE_LINK_LOST);
+        s->core.checks.lifecycle = row->taken == ACTION_STANDBY ? LIFECYCLE_STANDBY : LIFECYCLE_DETACHED;
+        s->core.record.action = row->taken;
+        s->core.record.ended = row->ended;
+        s->core.record.closed = wall_add(s->view.now.wall, -SPAN_MIN(18));
+        s->core.policy.orphan = row->then;
+        s->core.policy.orphan_deregister = row->deregister;
+}
+
+static void test_what_becomes_of_an_orphan_is_told(void) {
+        static const OrphanRow rows[] = {
+                { ACTION_DETACH, ORPHAN_STOP, true, false,
+                        "It is deregistered and stopped in 42m (orphan.after)." },
+                { ACTION_DETACH, ORPHAN_STOP, false, false, "It is stopped in 42m (orphan.after)." },
+                { ACTION_DETACH, ORPHAN_TERMINATE, true, false, "It is deregistered and terminated in 42m" },
+                { ACTION_DETACH, ORPHAN_KEEP, true, false, "It is deregistered in 42m" },
+                { ACTION_DETACH, ORPHAN_KEEP, false, false, "It is kept as it is (orphan.action: keep)" },
+                { ACTION_DETACH, ORPHAN_STOP, true, true, "It was deregistered and stopped. If it runs on" },
+                { ACTION_DETACH, ORPHAN_KEEP, true, true, "It was deregistered. It runs on, and is billed" },
+                { ACTION_UNHEALTHY, ORPHAN_STOP, true, false,
+                        "Its group terminates it. It is deregistered next." },
+                { ACTION_UNHEALTHY, ORPHAN_STOP, false, false, "Its group terminates it." },
+                { ACTION_STANDBY, ORPHAN_STOP, true, false,
+                        "It stays on standby until an operator decides." },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                _cleanup_(freep) Scene *s = scene_new();
+
+                expect_silent_about(s, "Afterwards");
+                scene_remove(s, &rows[i]);
+                expect_says(s, rows[i].says);
+                expect_says(s, "Afterwards");
+        }
+}
+
+static void test_why_an_orphan_is_not_ended_is_told(void) {
+        static const OrphanRow detached = { ACTION_DETACH, ORPHAN_STOP, true, false, "" };
+        _cleanup_(freep) Scene *s = scene_new();
+
+        scene_remove(s, &detached);
+        expect_says(s, "To keep it for a longer look: ecs-health-agent pause.");
+        s->core.rights.granted[RIGHT_EC2_TERMINATE] = GRANTED_NO; /* is not what stops it */
+        expect_silent_about(s, "The role is denied");
+        s->core.rights.granted[RIGHT_EC2_STOP] = GRANTED_NO;
+        expect_says(s, "in 42m (orphan.after). The role is denied ec2:StopInstances.");
+        s->core.record.closed = wall_add(s->view.now.wall, -SPAN_HOUR(2));
+        expect_says(s, "It is deregistered and stopped next. The role is denied ec2:StopInstances.");
+        s->core.end_at = mono_add(s->view.now.mono, SPAN_MIN(9));
+        expect_says(
+                s, "that has not worked, and is tried again in 9m. The role is denied ec2:StopInstances.");
+        s->core.paused_until = mono_add(s->view.now.mono, SPAN_MIN(90));
+        expect_says(s, "when the pause is over, in 1h 30m at the soonest.");
+        s->core.paused_until = MONO_INFINITE;
+        expect_says(s, "but this host is paused until it is resumed.");
+        expect_silent_about(s, "To keep it for a longer look");
+        s->core.policy.action = ACTION_OBSERVE;
+        expect_says(s, "but the settings say action: observe.");
+}
+
+static void test_patrol_says_what_it_does_or_why_not(void) {
+        _cleanup_(freep) Scene *s = scene_new();
+        Patrol *patrol = &s->core.patrol;
+        const Mono now = s->view.now.mono;
+
+        expect_says(s, "not yet: how many hosts the group has is not known");
+        s->core.sizes = (Sizes){ .cluster = 400, .group = 1 };
+        expect_says(s, "none: the group has no other member");
+        s->core.sizes.group = 20;
+        expect_says(s, "rests while this host is not well");
+        expect_says(s, "the group has 20, the cluster 400");
+        patrol->due = mono_add(now, SPAN_MIN(70));
+        patrol->sweeps = 5;
+        expect_says(s, "next search for frozen peers in 1h 10m; searches so far: 5");
+        (void) strcpy(patrol->peer.instance_id, "i-0peer");
+        patrol->brakes = 1u << BRAKE_SHARE | 1u << BRAKE_BUDGET;
+        expect_says(s, "followed i-0peer last, and let it go because of: share, budget");
+        patrol->brakes = 0;
+        expect_silent_about(s, "let it go");
+
+        patrol->stage = PATROL_WAITING;
+        patrol->found_at = mono_add(now, -SPAN_MIN(3));
+        patrol->due = mono_add(now, SPAN_MIN(17));
+        expect_says(s, "follows i-0peer, found disconnected 3m ago; looks again in 17m");
+        patrol->stage = PATROL_DRAINING;
+        patrol->removals = 2;
+        expect_says(s, "drains, on its behalf, i-0peer");
+        expect_says(s, "peers removed: 2");
+        EXPECT(scene_is_ok(s)); /* the trouble is the peer's */
+
+        patrol->stage = PATROL_RESTING;
+        expect_silent_about(s, "a peer has claimed this host");
+        s->core.checks.control = (Confirmation){ .patrolled = true,
+                .patrolled_at = wall_add(s->view.now.wall, -SPAN_MIN(2)) };
+        expect_says(s, "a peer has claimed this host 2m ago");
+        s->core.policy.patrol = false;
+        expect_says(s, "switched off in the settings");
+}
+
+static void test_every_stage_of_patrol_can_be_told(void) {
+        _cleanup_(freep) Scene *s = scene_new();
+
+        s->core.sizes = (Sizes){ .cluster = 400, .group = 20 };
+        for (PatrolStage stage = 0; stage < PATROL_STAGE_N; stage++) {
+                _cleanup_(json_freep) cJSON *json = NULL;
+                const cJSON *patrol = NULL;
+                const char *says = "", *name = "";
+
+                s->core.patrol.stage = stage;
+                json = scene_document(s);
+                EXPECT_EQ(json_get_object(json, "patrol", &patrol), 0);
+                EXPECT_EQ(json_get_string(patrol, "says", &says), 0);
+                EXPECT_EQ(json_get_string(patrol, "stage", &name), 0);
+                EXPECT(*says);
+                EXPECT_STR(name, patrol_stage_to_string(stage));
+        }
+}
+
+static void test_the_action_is_told_by_its_name_beforehand(void) {
+        static const struct {
+                Action action;
+                const char *course, *turn, *now;
+        } rows[] = {
+                { ACTION_DETACH, "the drain, then the detach from the Auto Scaling group, which launches",
+                        "drains and detaches the instance.", "Detaches the instance" },
+                { ACTION_UNHEALTHY, "then its termination by the Auto Scaling group, which launches",
+                        "drains and has the group terminate the instance.",
+                        "that the instance is unhealthy" },
+                { ACTION_STANDBY, "then standby in the Auto Scaling group, which launches",
+                        "drains and puts the instance on standby.", "Puts the instance on standby" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                _cleanup_(freep) Scene *s = scene_new();
+
+                s->core.policy.action = rows[i].action;
+                scene_fall_ill(s, STAGE_GRACE, CAUSE_LINK_LOST);
+                expect_says(s, rows[i].course);
+                scene_fall_ill(s, STAGE_TURN, CAUSE_LINK_LOST);
+                expect_says(s, rows[i].turn);
+                scene_fall_ill(s, STAGE_DETACHING, CAUSE_LINK_LOST);
+                expect_says(s, rows[i].now);
+        }
 }
 
 static void test_pause_is_shown_with_its_end_and_author(void) {
@@ -278,6 +436,13 @@ static void test_denied_right_needs_attention_unless_it_is_not_used(void) {
         expect_says(s, "The instance role is denied: autoscaling:DetachInstances.");
         s->core.policy.action = ACTION_OBSERVE;
         EXPECT(scene_is_ok(s));
+
+        s->core.policy.action = ACTION_STANDBY;
+        s->core.rights.granted[RIGHT_ECS_DEREGISTER] = s->core.rights.granted[RIGHT_EC2_STOP] = GRANTED_NO;
+        EXPECT(scene_is_ok(s));
+        s->core.rights.granted[RIGHT_ASG_ENTER_STANDBY] = GRANTED_NO;
+        expect_says(s, "denied: autoscaling:EnterStandby.");
+        EXPECT(!scene_is_ok(s));
 }
 
 static void test_trouble_of_our_own_needs_attention(void) {
@@ -434,6 +599,8 @@ static void test_largest_document_fits(void) {
         s->view.n_mounts = DISK_MOUNTS_MAX;
         memset(s->target.group, '"', sizeof(s->target.group) - 1);
         memset(s->published.problem, '\377', sizeof(s->published.problem) - 1);
+        memset(s->core.patrol.peer.instance_id, '\1', sizeof(s->core.patrol.peer.instance_id) - 1);
+        s->core.patrol.brakes = (1u << BRAKE_N) - 1;
         scene_fall_ill(s, STAGE_REMOVED, CAUSE_LINK_LOST);
         s->core.brakes = (1u << BRAKE_N) - 1;
         json = scene_document(s); /* expects success */
@@ -735,6 +902,10 @@ TEST_MAIN(TEST(test_healthy_host_is_fine_and_says_so_first),
         TEST(test_one_witness_alone_is_told_to_lead_to_nothing),
         TEST(test_intended_is_fine_and_unknown_is_not),
         TEST(test_starting_host_is_fine_and_tells_of_boot_grace), TEST(test_removed_host_names_its_group),
+        TEST(test_what_becomes_of_an_orphan_is_told), TEST(test_why_an_orphan_is_not_ended_is_told),
+        TEST(test_patrol_says_what_it_does_or_why_not), TEST(test_every_stage_of_patrol_can_be_told),
+        TEST(test_the_action_is_told_by_its_name_beforehand),
+
         TEST(test_pause_is_shown_with_its_end_and_author), TEST(test_refused_settings_need_attention),
         TEST(test_denied_right_needs_attention_unless_it_is_not_used),
         TEST(test_trouble_of_our_own_needs_attention), TEST(test_trouble_of_the_host_needs_attention),

@@ -138,16 +138,32 @@ static void fill_sample(Sample *sample) {
         }
 }
 
+static void fill_peer(PeerName *peer) {
+        if (flip())
+                (void) snprintf(peer->arn, sizeof(peer->arn), "arn:aws:\"\\%u", small());
+        if (flip())
+                (void) snprintf(peer->instance_id, sizeof(peer->instance_id), "i-%u", small());
+}
+
 static void fill_confirmation(Confirmation *own) {
         own->outcome = PICK(Outcome, OUTCOME_N);
         own->connected = flip();
         own->status = PICK(ControlStatus, CONTROL_STATUS_N);
-        own->marked = flip();
         own->updating = flip();
+        own->marked = flip();
+        own->patrolled = flip();
+        own->held = flip();
+        own->action = PICK(unsigned, ACTION_N);
+        own->marked_at = wall();
+        own->patrolled_at = wall();
+        own->patrolled_by = draw();
         own->server_time = wall();
 }
 
 static void fill_look(Look *look) {
+        look->of_peer = flip();
+        look->unhealthy = flip();
+        look->another_group = flip();
         look->outcome = PICK(Outcome, OUTCOME_N);
         look->failed = PICK(LookPart, LOOK_PART_N);
         if (flip())
@@ -203,6 +219,22 @@ static void fill_record(Record *record) {
         record->acted = flip();
         record->looped = flip();
         record->released = flip();
+        record->ended = flip();
+        record->action = PICK(uint32_t, ACTION_N);
+        record->peer_stage = PICK(uint32_t, PATROL_STAGE_N);
+        record->peer_action = PICK(uint32_t, ACTION_N);
+        record->peer_changed = wall();
+        record->peer_sent = wall();
+        fill_peer(&record->peer);
+}
+
+static void fill_sweep(Sweep *sweep) {
+        sweep->outcome = PICK(Outcome, OUTCOME_N);
+        sweep->n_down = small();
+        sweep->n = PICK(uint32_t, SWEEP_PEERS_MAX + 1);
+        for (unsigned i = 0; i < sweep->n; i++)
+                fill_peer(&sweep->peers[i]);
+        sweep->server_time = wall();
 }
 
 static void fill_policy(Policy *policy) {
@@ -225,6 +257,12 @@ static void fill_policy(Policy *policy) {
         policy->turn = span();
         policy->settle = span();
         policy->boot_grace = span();
+        policy->orphan = PICK(unsigned, ORPHAN_ACTION_N);
+        policy->orphan_after = span();
+        policy->orphan_deregister = flip();
+        policy->patrol = flip();
+        policy->patrol_every = span();
+        policy->patrol_after = span();
         policy->external = flip();
 }
 
@@ -233,6 +271,7 @@ static void fill_event(Event *event, EventType type) {
         event->type = type;
         event->ticket = small();
         switch (type) {
+        case EVENT_RESUMED:
         case EVENT_TICK: break;
         case EVENT_SAMPLE: fill_sample(&event->sample); break;
         case EVENT_CONFIRMED: fill_confirmation(&event->confirmed); break;
@@ -240,11 +279,19 @@ static void fill_event(Event *event, EventType type) {
         case EVENT_REPAIRED:
         case EVENT_DRAINED:
         case EVENT_UNDRAINED:
+        case EVENT_ENDED:
         case EVENT_DETACHED: event->outcome = PICK(Outcome, OUTCOME_N); break;
         case EVENT_VERIFIED:
                 event->verified.outcome = PICK(Outcome, OUTCOME_N);
                 event->verified.lifecycle = PICK(Lifecycle, LIFECYCLE_N);
                 event->verified.activity = flip();
+                event->verified.unhealthy = flip();
+                break;
+        case EVENT_SWEPT: fill_sweep(&event->swept); break;
+        case EVENT_SIZES:
+                event->sizes.cluster = small();
+                event->sizes.group = small();
+                event->sizes.self = draw();
                 break;
         case EVENT_RIGHTS:
                 for (unsigned i = 0; i < RIGHT_N; i++)
@@ -271,12 +318,15 @@ static void fill_plan(Plan *plan) {
                 plan->effects[i].type = PICK(EffectType, EFFECT_TYPE_N);
                 plan->effects[i].ticket = small();
                 plan->effects[i].whole = flip();
+                plan->effects[i].peer = flip();
+                plan->effects[i].action = PICK(unsigned, ACTION_N);
         }
         plan->record_changed = flip();
         plan->watch_path = flip();
         plan->verdict_changed = flip();
         plan->stage_changed = flip();
         plan->brakes_changed = flip();
+        plan->patrol_changed = flip();
 }
 
 /* --- text -------------------------------------------------------------------------------------------------------- */
@@ -341,8 +391,9 @@ static void test_a_core_out_of_its_text_decides_as_before(void) {
                 fill_event(&event, (EventType) (draw() % EVENT_TYPE_N));
                 if (event.type == EVENT_POLICY)
                         event.policy = settings.policy;
-                if (event.type >= EVENT_CONFIRMED && event.type <= EVENT_VERIFIED)
-                        event.ticket = core.awaiting;
+                if (event.type >= EVENT_CONFIRMED && event.type <= EVENT_SWEPT)
+                        event.ticket =
+                                flip() || core.patrol.awaiting == 0 ? core.awaiting : core.patrol.awaiting;
                 now.mono.usec += (int64_t) (draw() % (uint64_t) SPAN_SEC(20));
                 now.wall.usec += SPAN_SEC(10);
                 core_step(&core, &event, now, &plan);
@@ -361,9 +412,29 @@ static void test_a_core_out_of_its_text_decides_as_before(void) {
 }
 
 #if __has_builtin(__builtin_clear_padding)
+/* Whether the byte is one of a text, and not its first: that alone shows. */
+static bool is_within_text(size_t at) {
+#define TEXT_OF(member)                                                                                     \
+        { offsetof(Core, member), sizeof(((Core *) NULL)->member) }
+        static const struct {
+                size_t from, n;
+        } texts[] = {
+                TEXT_OF(look.action),
+                TEXT_OF(record.peer.arn),
+                TEXT_OF(record.peer.instance_id),
+                TEXT_OF(patrol.peer.arn),
+                TEXT_OF(patrol.peer.instance_id),
+        };
+#undef TEXT_OF
+
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++)
+                if (at > texts[i].from && at < texts[i].from + texts[i].n)
+                        return true;
+        return false;
+}
+
 /* Each byte of @n at @offset that @mask does not call padding must show in the core's text. */
 static void try_bytes(const char *name, size_t offset, const unsigned char *mask, size_t n) {
-        size_t text = offsetof(Core, look.action);
         static Core core;
         char *zero, *one;
 
@@ -372,8 +443,7 @@ static void try_bytes(const char *name, size_t offset, const unsigned char *mask
         for (size_t i = 0; i < n && test_failures < 5; i++) {
                 size_t at = offset + i;
 
-                /* The first byte of a text alone shows. */
-                if (mask[i] == 0 || (at > text && at < text + sizeof(core.look.action)))
+                if (mask[i] == 0 || is_within_text(at))
                         continue;
                 ((unsigned char *) &core)[at] = 1;
                 one = core_text(&core);
@@ -408,6 +478,8 @@ static void test_every_byte_of_what_the_core_holds_is_in_its_text(void) {
         TRY(Look, look);
         TRY(Turn, turn);
         TRY(Recall, recall);
+        TRY(Sizes, sizes);
+        TRY(Patrol, patrol);
 #undef TRY
 #endif
 }
