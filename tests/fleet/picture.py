@@ -52,10 +52,10 @@ def read_lines(path, scenario):
 
 
 def nice_top(most):
-    """The least of 1, 2, 5, 10, 20, ... that is not less than most."""
+    """The least of 1, 2, 4, 6, 10, 20, ... that is not less than most: but for 1 it can be halved."""
     scale = 1
     while True:
-        for step in (1, 2, 5):
+        for step in (1, 2, 4, 6):
             if step * scale >= most:
                 return step * scale
         scale *= 10
