@@ -15,7 +15,7 @@ from rig import Rig, binary
 CONFIG = {
     "grace": "8s", "grace_dead": "5s", "cooldown": "0s", "confirm": {"before": "3s"},
     "brakes": {"turn": "4s", "settle": "1s", "boot_grace": "0s", "window": "10m"},
-    "metrics": {"period": "5s", "sample": "1s"},
+    "metrics": {"period": "5s", "sample": "1s"}, "orphan": {"after": "15s"},
 }
 
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -136,12 +136,18 @@ def play(rig, tail):
         for one in state.instances.values():
             mark = "  ← this host" if one.id == rig.instance else "  ← the replacement" if one.id not in before else ""
             tell(f"  {one.id}  {one.lifecycle:<10} {one.zone}{mark}")
-    say("8. The whole story, as `ecs-health-agent explain 1` tells it from what is on disk:")
+    say("8. Out of its group it is looked after by nobody, and billed. After a while it ends itself: it is deregistered at")
+    tell("ECS, so that what DRAINING could not move is started elsewhere, and then stopped. That is 15 s here, 1 h in life.")
+    rig.wait_for(lambda: len(rig.actions()) > 3, 60, "the orphan's end")
+    rig.wait_for(lambda: stage(rig) == "removed", 20, "the end of the end")
+    assert rig.actions() == ["drain", "detach", "deregister", "stop"], rig.actions()
+    tell(f"{rig.instance} is {rig.own.status} at ECS and {rig.fake.world.instance(rig.instance).power} at EC2.")
+    say("9. The whole story, as `ecs-health-agent explain 1` tells it from what is on disk:")
     told = subprocess.run([binary(), "explain", "1"], env=rig.environment(), capture_output=True, text=True, timeout=20)
     assert told.returncode == 0 and "was taken out of its group" in told.stdout, told.stdout + told.stderr
     for line in told.stdout.splitlines():
         tell(line)
-    say("One drain, one detach, in this order; the group has launched a replacement. The end.")
+    say("One drain, one detach, one end; the group has launched a replacement.")
 
 
 def main():

@@ -64,6 +64,7 @@ class FakeAws:
         self.tls = tls
         self.port = port
         self.server = self.imds = self.control_plane = None
+        self.more_imds = []
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -75,7 +76,7 @@ class FakeAws:
 
     def stop(self):
         self.faults.clear()
-        for one in (self.control_plane, self.imds, self.server):
+        for one in (self.control_plane, self.imds, *self.more_imds, self.server):
             if one:
                 one.stop()
 
@@ -101,6 +102,13 @@ class FakeAws:
         self.imds = FakeImds(self, first.id, imds_port)
         return self.world.host(first.id)
 
+    def add_imds(self, instance, port=0):
+        """The metadata service of a further instance, with keys of its own. Ends with the fake."""
+        one = FakeImds(self, instance, port)
+        one.keys = self.make_keys(instance)
+        self.more_imds.append(one)
+        return one
+
     def add_control_plane(self, **options):
         """The listener that agents' links go to; agentConnected follows them."""
         self.control_plane = FakeControlPlane(self.world.set_connected, **options).start()
@@ -112,11 +120,17 @@ class FakeAws:
         """New credentials at the metadata service; the old ones expire, unless told otherwise."""
         if self.keys and expire_old:
             self.keys.expired = True
+        self.keys = self.make_keys()
+        return self.keys
+
+    def make_keys(self, holder=None):
+        """Keys that are accepted; calls that are signed with them are by @holder, an instance id."""
         tail = "".join(random.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", k=16))
         secret = "".join(random.choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/", k=40))
-        self.keys = fake_sigv4.Keys("ASIA" + tail, secret, "FwoGZXIvYXdzE" + secret * 8 + "==")
-        self.all_keys[self.keys.access_key_id] = self.keys
-        return self.keys
+        keys = fake_sigv4.Keys("ASIA" + tail, secret, "FwoGZXIvYXdzE" + secret * 8 + "==")
+        keys.holder = holder
+        self.all_keys[keys.access_key_id] = keys
+        return keys
 
     def add_user(self, access_key_id, secret):
         """Long-lived keys without a token, as from the environment."""
@@ -208,7 +222,7 @@ class _Handler(fake_http.Handler):
         self._serve(fake, call, headers, body)
 
     def _record(self, fake, service, action, size):
-        call = {"time": time.time(), "service": service, "action": action, "params": {}, "by": "role",
+        call = {"time": time.time(), "service": service, "action": action, "params": {}, "by": "role", "caller": None,
                 "headers": dict(self.headers.items()), "size": size, "signed_ok": None, "effect": False, "status": None,
                 "code": None, "faults": [], "request_id": str(uuid.uuid4())}
         with fake.lock:
@@ -268,9 +282,9 @@ class _Handler(fake_http.Handler):
                 call["faults"] = [one.kind for one in faults]
             self._before(faults, service, action, protocol)
             try:
-                fake_sigv4.verify(fake.all_keys, self.command, self.path, headers, body, REGION, service,
-                                  fake.world.now())
-                call["signed_ok"] = True
+                keys = fake_sigv4.verify(fake.all_keys, self.command, self.path, headers, body, REGION, service,
+                                         fake.world.now())
+                call["signed_ok"], call["caller"] = True, keys.holder
             except fake_sigv4.Refusal as refusal:
                 call["signed_ok"] = False
                 raise fake_wire.common_error(refusal.kind, protocol, refusal.text) from None
@@ -326,7 +340,9 @@ class _Handler(fake_http.Handler):
     def _before(self, faults, service, action, protocol):
         """Faults that keep what was asked from happening."""
         for fault in faults:
-            if fault.kind == "hang":
+            if fault.kind == "late":
+                time.sleep(fault.seconds)
+            elif fault.kind == "hang":
                 self.hang(fault)
             elif fault.kind == "cut_before_effect":
                 raise fake_http.Gone

@@ -2,6 +2,7 @@
 """Faults of the fake endpoints, switched on and off at run time.
 
     slow                answered after .seconds; what was asked happens at once
+    late                happens, and is answered, after .seconds
     hang                never answered, nothing happens; the connection stays open until the fault is cleared
     hang_after_effect   never answered, but what was asked has happened
     cut                 what was asked happens; the connection ends in the middle of the answer's body

@@ -29,6 +29,7 @@ class FakeImds:
     def __init__(self, fake, instance, port=0):
         self.fake, self.instance = fake, instance
         self.values = {}
+        self.keys = None            # of this instance alone; None: those of the role, which all instances share
         self.tokens = {}            # token -> time of its end
         self.credentials_life = 6 * 3600.0
         self.credentials_problem = None  # text: a 200 with a Code that is not Success
@@ -55,7 +56,7 @@ class FakeImds:
         if self.credentials_problem:
             return json.dumps({"Code": "AssumeRoleUnauthorizedAccess", "Message": self.credentials_problem,
                                "LastUpdated": iso(self.fake.world.now())}, indent=2)
-        keys, now = self.fake.keys, self.fake.world.now()
+        keys, now = self.keys or self.fake.keys, self.fake.world.now()
         return json.dumps({
             "Code": "Success", "LastUpdated": iso(now), "Type": "AWS-HMAC", "AccessKeyId": keys.access_key_id,
             "SecretAccessKey": keys.secret_access_key, "Token": keys.token,
@@ -82,7 +83,7 @@ class FakeImds:
             return one.tags.get(path[len(META + "tags/instance/"):]) if self.tags else None
         return {
             "instance-id": one.id, "instance-type": one.type, "ami-id": "ami-0123456789abcdef0",
-            "instance-life-cycle": "on-demand", "local-ipv4": "10.0.0.17", "mac": "02:00:00:00:00:17",
+            "instance-life-cycle": "spot" if one.spot else "on-demand", "local-ipv4": "10.0.0.17", "mac": "02:00:00:00:00:17",
             "placement/region": REGION, "placement/availability-zone": one.zone,
             "placement/availability-zone-id": "use1-az" + str("abcdef".index(one.zone[-1]) + 1),
             "services/domain": "amazonaws.com", "services/partition": "aws",

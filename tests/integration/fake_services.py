@@ -225,6 +225,19 @@ def delete_attributes(world, view, params):
     return _attribute_shapes(pairs)
 
 
+def deregister_container_instance(world, view, params):
+    with world.live() as state:
+        cluster = _cluster(state, params)
+        ident = params.get("containerInstance")
+        host = _find_host(state, cluster, ident) if isinstance(ident, str) else None
+        if not host or host.status == "INACTIVE":
+            raise AwsError("InvalidParameterException", f"Referenced container instance {ident} not found.")
+        if params.get("force") is not True and host.running:
+            raise AwsError("InvalidParameterException", "Found running tasks on the instance.")
+        host.status, host.running = "INACTIVE", 0
+        return {"containerInstance": host_shape(host)}
+
+
 # -- Auto Scaling ---------------------------------------------------------------------------------------------------
 
 def _list(params, name, maximum=None):
@@ -375,30 +388,73 @@ def describe_scaling_activities(world, view, params):
     return {"Activities": [activity_shape(one) for one in page], "NextToken": token}
 
 
-def detach_instances(world, view, params):
+def _not_operated(group):
+    if group.operator:
+        raise AwsError("ValidationError", f"The Auto Scaling group {group.name} is managed by {group.operator}.")
+
+
+def _members_in(state, params, lifecycles):
+    """(group, ids) of a call about members of a group, all of which are in one of these states."""
+    idents, group = _list(params, "InstanceIds", 20), _group(state, params)
+    _not_operated(group)
+    for ident in idents:
+        one = state.instances.get(ident)
+        if not INSTANCE_ID.match(ident):
+            raise AwsError("ValidationError", f"Instance Id not found - {ident} is not a valid instance id.")
+        if not one or one.group != group.name:
+            raise AwsError("ValidationError", f"The instance {ident} is not part of Auto Scaling group {group.name}.")
+        if one.lifecycle not in lifecycles:
+            raise AwsError("ValidationError", f"The instance {ident} is not in {' or '.join(lifecycles)}.")
+    return group, idents
+
+
+def _take_out(world, params, lifecycles, change):
+    """DetachInstances and EnterStandby: @change(group, id, decrement) -> Activity."""
     decrement = params.get("ShouldDecrementDesiredCapacity")
     if decrement not in ("true", "false"):
         raise AwsError("ValidationError", "1 validation error detected: Value null at 'shouldDecrementDesiredCapacity' "
                                           "failed to satisfy constraint: Member must not be null")
-    idents = _list(params, "InstanceIds", 20)
     with world.live() as state:
-        group = _group(state, params)
-        if group.operator:
-            raise AwsError("ValidationError", f"The Auto Scaling group {group.name} is managed by {group.operator}.")
-        for ident in idents:
-            one = state.instances.get(ident)
-            if not INSTANCE_ID.match(ident):
-                raise AwsError("ValidationError", f"Instance Id not found - {ident} is not a valid instance id.")
-            if not one or one.group != group.name:
-                raise AwsError("ValidationError",
-                               f"The instance {ident} is not part of Auto Scaling group {group.name}.")
-            if one.lifecycle not in ("InService", "Standby"):
-                raise AwsError("ValidationError", f"The instance {ident} is not in InService or Standby.")
+        group, idents = _members_in(state, params, lifecycles)
         if decrement == "true" and group.desired - len(idents) < group.min:
             raise AwsError("ValidationError", f"Currently, desiredSize equals {group.desired}. Terminating instance "
                                               "without replacement will violate group's min size constraint.")
-        return {"Activities": [activity_shape(world.detach(group.name, ident, decrement == "true"))
-                               for ident in idents]}
+        return {"Activities": [activity_shape(change(group.name, ident, decrement == "true")) for ident in idents]}
+
+
+def detach_instances(world, view, params):
+    return _take_out(world, params, ("InService", "Standby"), world.detach)
+
+
+def enter_standby(world, view, params):
+    return _take_out(world, params, ("InService",), world.enter_standby)
+
+
+def exit_standby(world, view, params):
+    with world.live() as state:
+        group, idents = _members_in(state, params, ("Standby",))
+        if "Launch" in group.suspended:
+            raise AwsError("ValidationError", "The Launch process is suspended.")
+        if group.desired + len(idents) > group.max:
+            raise AwsError("ValidationError", f"AutoScalingGroup {group.name} has max-size={group.max}. Please update "
+                                              "the AutoScalingGroup sizes appropriately.")
+        return {"Activities": [activity_shape(world.exit_standby(group.name, ident)) for ident in idents]}
+
+
+def set_instance_health(world, view, params):
+    ident, health = params.get("InstanceId", ""), params.get("HealthStatus")
+    if health not in ("Healthy", "Unhealthy"):
+        raise AwsError("ValidationError", f"Health Status '{health}' is not valid. Valid Health Status values are "
+                                          "[Healthy, Unhealthy].")
+    if params.get("ShouldRespectGracePeriod", "true") not in ("true", "false"):
+        raise AwsError("ValidationError", "ShouldRespectGracePeriod is not a boolean.")
+    with world.live() as state:
+        one = state.instances.get(ident)
+        if not one or not one.group:
+            raise AwsError("ValidationError", f"Instance Id not found - No managed instance found for instance ID: {ident}")
+        _not_operated(state.groups[one.group])
+        world.set_health(ident, health)
+    return None
 
 
 # -- EC2 ------------------------------------------------------------------------------------------------------------
@@ -415,6 +471,44 @@ def describe_tags(world, view, params):
     return "<tagSet>" + "".join(rows) + "</tagSet>"
 
 
+POWER_CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
+
+
+def _power_off(world, params, terminate):
+    idents = params.get("InstanceId", [])
+    if not isinstance(idents, list) or not idents:
+        raise AwsError("MissingParameter", "The request must contain the parameter InstanceId")
+    with world.live() as state:
+        for ident in idents:
+            if not INSTANCE_ID.match(ident):
+                raise AwsError("InvalidInstanceID.Malformed", f'Invalid id: "{ident}"')
+            one = state.instances.get(ident)
+            if not one or (one.power == "terminated" and not terminate):
+                raise AwsError("InvalidInstanceID.NotFound", f"The instance ID '{ident}' does not exist")
+        if params.get("DryRun") == "true":
+            raise AwsError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
+        spot = next((ident for ident in idents if state.instances[ident].spot), None)
+        if spot and not terminate:
+            raise AwsError("UnsupportedOperation", f"You can't stop the Spot Instance '{spot}' because it is associated "
+                           "with a one-time Spot Instance request. You can only stop Spot Instances associated with "
+                           "persistent Spot Instance requests.")
+        rows = ""
+        for ident in idents:
+            before, after = world.power_off(ident, terminate)
+            rows += "<item>" + xml("instanceId", ident) + "".join(
+                xml(name, {"code": POWER_CODES[power], "name": power})
+                for name, power in (("currentState", after), ("previousState", before))) + "</item>"
+    return "<instancesSet>" + rows + "</instancesSet>"
+
+
+def stop_instances(world, view, params):
+    return _power_off(world, params, False)
+
+
+def terminate_instances(world, view, params):
+    return _power_off(world, params, True)
+
+
 HANDLERS = {
     "ecs": {
         "DescribeContainerInstances": describe_container_instances,
@@ -423,6 +517,7 @@ HANDLERS = {
         "UpdateContainerInstancesState": update_container_instances_state,
         "PutAttributes": put_attributes,
         "DeleteAttributes": delete_attributes,
+        "DeregisterContainerInstance": deregister_container_instance,
     },
     "autoscaling": {
         "DescribeAutoScalingInstances": describe_auto_scaling_instances,
@@ -430,7 +525,14 @@ HANDLERS = {
         "DescribeInstanceRefreshes": describe_instance_refreshes,
         "DescribeScalingActivities": describe_scaling_activities,
         "DetachInstances": detach_instances,
+        "EnterStandby": enter_standby,
+        "ExitStandby": exit_standby,
+        "SetInstanceHealth": set_instance_health,
     },
-    "ec2": {"DescribeTags": describe_tags},
+    "ec2": {
+        "DescribeTags": describe_tags,
+        "StopInstances": stop_instances,
+        "TerminateInstances": terminate_instances,
+    },
     "cloudformation": fake_cloudformation.HANDLERS,
 }

@@ -21,13 +21,14 @@ AUTHORIZATION = re.compile(
 
 
 class Keys:
-    """One set of credentials. @expired: the services refuse it as such."""
+    """One set of credentials. .expired: the services refuse it as such; .holder: the one instance that has it."""
 
     def __init__(self, access_key_id, secret_access_key, token=None):
         self.access_key_id = access_key_id
         self.secret_access_key = secret_access_key
         self.token = token
         self.expired = False
+        self.holder = None
 
 
 class Refusal(Exception):

@@ -31,6 +31,8 @@ class Instance:
         self.health = "Healthy"
         self.protected = False
         self.tags = {}
+        self.power = "running"      # EC2's state: running, stopping, stopped, shutting-down, terminated
+        self.spot = False           # a one-time Spot request: can be terminated, but not stopped
 
 
 class ContainerInstance:
@@ -83,7 +85,7 @@ class Group:
         self.launch_fails = None    # text: launches fail with it
         self.launch_seconds = 0.5   # from DetachInstances to the replacement's InService
         self.connect_seconds = 0.2  # from there to its agent's connection
-        self.detach_seconds = 0.5   # in Detaching
+        self.detach_seconds = 0.5   # in Detaching, EnteringStandby, Terminating
 
 
 class Activity:
@@ -313,6 +315,105 @@ class World:
             self._fill(group, now)
             return activity
 
+    def enter_standby(self, group, ident, decrement):
+        """EnterStandby, the part that changes something. Return the activity."""
+        with self.live() as state:
+            now, one, owner = self.now(), state.instances[ident], state.groups[group]
+            activity = Activity(
+                group, f"Moving EC2 instance to Standby: {ident}",
+                f"At {iso(now)} instance {ident} was moved to standby in response to a user request."
+                + (f", shrinking the capacity from {owner.desired} to {owner.desired - 1}." if decrement else ""), now)
+            owner.activities.insert(0, activity)
+            one.lifecycle = "EnteringStandby"
+            if decrement:
+                owner.desired -= 1
+
+            def done(at):
+                activity.finish(at)
+                one.lifecycle = one.target = "Standby"
+
+            self.later(owner.detach_seconds, done)
+            self._fill(group, now)
+            return activity
+
+    def _come_in(self, one, owner, description, what):
+        """@one is in service after a while, and the group wants one more. Return the activity."""
+        now = self.now()
+        activity = Activity(
+            owner.name, f"{description}: {one.id}", f"At {iso(now)} instance {one.id} was {what} in response to a user "
+            f"request, increasing the capacity from {owner.desired} to {owner.desired + 1}.", now, "PreInService", 30)
+        owner.activities.insert(0, activity)
+        owner.desired += 1
+        one.group, one.lifecycle, one.health = owner.name, "Pending", "Healthy"
+        one.tags["aws:autoscaling:groupName"] = owner.name
+
+        def done(at):
+            activity.finish(at)
+            one.lifecycle = one.target = "InService"
+
+        self.later(owner.launch_seconds, done)
+        return activity
+
+    def exit_standby(self, group, ident):
+        with self.live() as state:
+            return self._come_in(state.instances[ident], state.groups[group], "Moving EC2 instance out of Standby",
+                                 "moved out of standby")
+
+    def attach(self, group, ident):
+        """AttachInstances, by an operator: the group takes an instance that is in none."""
+        with self.live() as state:
+            return self._come_in(state.instances[ident], state.groups[group], "Attaching an existing EC2 instance",
+                                 "attached")
+
+    def set_health(self, ident, health):
+        """SetInstanceHealth: one that is unhealthy is soon terminated and replaced, unless that is suspended."""
+        with self.live() as state:
+            one = state.instances[ident]
+            one.health = health
+            owner = state.groups[one.group]
+            if health == "Unhealthy" and not owner.suspended & {"HealthCheck", "ReplaceUnhealthy", "Terminate"}:
+                self._replace(one, owner, self.now())
+
+    def _replace(self, one, owner, now):
+        activity = Activity(
+            owner.name, f"Terminating EC2 instance: {one.id}", f"At {iso(now)} an instance was taken out of service in "
+            "response to a user health-check.", now)
+        owner.activities.insert(0, activity)
+        one.lifecycle, one.target = "Terminating", "Terminated"
+
+        def done(at):
+            activity.finish(at)
+            one.group = one.lifecycle = None
+            self._powered(one, "terminated")
+
+        self.later(owner.detach_seconds, done)
+        self._fill(owner.name, now)
+
+    def _powered(self, one, power):
+        """Without power no agent is connected."""
+        one.power = power
+        if power != "running":
+            for host in self.state.hosts.values():
+                if host.ec2 == one.id:
+                    host.connected = False
+
+    def power_off(self, ident, terminate):
+        """StopInstances or TerminateInstances. Return the states before and after, as EC2 answers at once."""
+        with self.live() as state:
+            one = state.instances[ident]
+            before = one.power
+            if before == "terminated" or (before in ("stopping", "stopped") and not terminate):
+                return before, before
+            one.power = "shutting-down" if terminate else "stopping"
+            self.later(0.3, lambda _: self._powered(one, "terminated" if terminate else "stopped"))
+            return before, one.power
+
+    def power_on(self, ident):
+        """An operator starts what was stopped."""
+        with self.live() as state:
+            assert state.instances[ident].power == "stopped"
+            state.instances[ident].power = "running"
+
     def _fill(self, group, now):
         """Launch what is missing, as the group would."""
         owner = self.state.groups[group]
@@ -372,40 +473,28 @@ class World:
 # -- the cluster query language, as far as it is used ---------------------------------------------------------
 
 _TERM = re.compile(
-    r"^\s*(?P<subject>attribute:[\w./\\-]+|\w+)\s*"
-    r"(?:(?P<exists>!?exists)|(?P<op>==|!=|=~|!~)\s*(?P<arg>'[^']*'|\"[^\"]*\"|[^\s']+)"
-    r"|(?P<set>!?in)\s*\[(?P<list>[^\]]*)\])\s*$")
+    r"agentConnected\s*==\s*(?P<connected>true|false)"
+    r"|ec2InstanceId\s*==\s*(?P<ec2>'[^']*'|\"[^\"]*\"|[\w-]+)"
+    r"|attribute:(?P<present>[\w./-]+)\s+exists"
+    r"|attribute:(?P<name>[\w./-]+)\s*==\s*(?P<value>'[^']*'|\"[^\"]*\"|[\w./:-]+)")
 
 
 def query_matches(text, host):
-    """Whether @host matches @text. ValueError: not an expression that we know."""
-    results = [_term_matches(term, host) for term in re.split(r"\s+and\s+", text.strip())]
-    return all(results)
+    """Whether @host matches @text: terms joined by "and", which binds first, and "or". ValueError: not an expression
+    that we know."""
+    # no shortcut: every term is to be known
+    return any([all([_term_matches(term, host) for term in re.split(r"\s+and\s+", part)])
+                for part in re.split(r"\s+or\s+", text)])
 
 
 def _term_matches(term, host):
-    match = _TERM.match(term)
+    match = _TERM.fullmatch(term.strip())
     if not match:
         raise ValueError(term)
-    subject = match["subject"]
-    if subject.startswith("attribute:"):
-        value = host.attributes.get(subject.split(":", 1)[1])
-        present = subject.split(":", 1)[1] in host.attributes
-    else:
-        subjects = {
-            "agentConnected": str(host.agent_connected).lower(), "ec2InstanceId": host.ec2,
-            "runningTasksCount": str(host.running), "agentVersion": "1.105.1",
-            "registeredAt": iso(host.registered_at),
-        }
-        if subject not in subjects:
-            raise ValueError(subject)
-        value, present = subjects[subject], True
-    if match["exists"]:
-        return present == (match["exists"] == "exists")
-    if match["set"]:
-        values = [item.strip().strip("'\"") for item in match["list"].split(",")]
-        return (value in values) == (match["set"] == "in")
-    wanted = match["arg"].strip("'\"")
-    if match["op"] in ("==", "!="):
-        return (value == wanted) == (match["op"] == "==")
-    return bool(re.search(wanted, value or "")) == (match["op"] == "=~")
+    if match["connected"]:
+        return host.agent_connected == (match["connected"] == "true")
+    if match["ec2"]:
+        return host.ec2 == match["ec2"].strip("'\"")
+    if match["present"]:
+        return match["present"] in host.attributes
+    return host.attributes.get(match["name"]) == match["value"].strip("'\"")

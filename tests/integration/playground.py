@@ -72,6 +72,14 @@ class World:
         self.rig.set_metadata(self.stack)
         return "The stack is updated. The daemon reads it within its refresh time, 5 s here, give or take half."
 
+    def attach(self):
+        """an operator attaches this host, once it is out, to its group again"""
+        with self.rig.fake.world.live() as state:
+            if state.instances[self.rig.instance].group:
+                raise ValueError("this host is in its group")
+        self.rig.fake.world.attach(self.rig.group, self.rig.instance)
+        return "The group takes it back. With its connection mended the daemon undoes its own drain and watches again."
+
     def group(self):
         """who is in the group"""
         with self.rig.fake.world.live() as state:

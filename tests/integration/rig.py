@@ -30,7 +30,7 @@ PYTHON = "/usr/bin/python3"
 sys.path.insert(0, str(HERE))
 
 from fake_aws import FakeAws  # noqa: E402
-from fake_control_plane import make_certificate  # noqa: E402
+from fake_control_plane import FakeControlPlane, make_certificate  # noqa: E402
 from fake_docker import FakeDocker  # noqa: E402
 
 # the shortest path from a lost link to a detach that still goes through every step
@@ -40,6 +40,7 @@ CONFIG = {
     "repair": {"enabled": False, "wait": "2s"},
     "brakes": {"turn": "1s", "settle": "1s", "boot_grace": "0s", "window": "10m"},
     "metrics": {"period": "2s", "sample": "1s"},
+    "patrol": {"enabled": False},  # its reads come at random moments
 }
 
 # the same again for tests that have to be many: the daemon never asks for less than a second without a break
@@ -64,6 +65,31 @@ def merged(base, more):
         else:
             result[key] = value
     return result
+
+
+def deeds(fake):
+    """What has been done to instances so far, in order: (call, what, instance id)."""
+    done = []
+    with fake.lock:
+        calls = [call for call in fake.calls if call["effect"]]
+    for call in calls:
+        action, params = call["action"], call["params"]
+        if action == "UpdateContainerInstancesState":
+            what, ident = {"DRAINING": "drain", "ACTIVE": "undrain"}[params["status"]], params["containerInstances"][0]
+        elif action in ("DetachInstances", "EnterStandby", "ExitStandby"):
+            what = {"DetachInstances": "detach", "EnterStandby": "standby", "ExitStandby": "return"}[action]
+            ident, = params["InstanceIds"]
+        elif action == "SetInstanceHealth":
+            what, ident = params["HealthStatus"].lower(), params["InstanceId"]
+        elif action == "DeregisterContainerInstance":
+            what, ident = "deregister", params["containerInstance"]
+        elif action in ("StopInstances", "TerminateInstances"):
+            what, (ident, ) = action.removesuffix("Instances").lower(), params["InstanceId"]
+        else:
+            continue
+        host = fake.world.host(ident)
+        done.append((call, what, host.ec2 if host else ident))
+    return done
 
 
 def binary():
@@ -133,14 +159,15 @@ class Rig:
     """@config: over CONFIG; None for no file at all. @size: instances in the group, ours included. @units: a fake systemd on
     a private bus. @docker: a fake dockerd. @tls: the control plane speaks TLS; "all": AWS's endpoints too. @agent: further arguments of the fake
     ECS agent; None: no agent. @environment: over the daemon's; None as a value takes a variable away. @daemon: False:
-    start it later, by start_daemon()."""
+    start it later, by start_daemon(). @among: another Rig, in whose AWS and group this is one more real host, with keys
+    of its own."""
 
     def __init__(self, config=(), size=6, units=False, docker=False, tls=False, agent=(), environment=None, daemon=True,
-                 heartbeat=1.0, group="demo-asg", time_scale=0.05, backoff_scale=0.1, short_arn=False):
+                 heartbeat=1.0, group="demo-asg", time_scale=0.05, backoff_scale=0.1, short_arn=False, among=None):
         self.config = None if config is None else merged(CONFIG, dict(config))
         self.options = {"size": size, "units": units, "docker": docker, "tls": tls, "agent": agent, "daemon": daemon,
                         "heartbeat": heartbeat, "group": group, "time_scale": time_scale,
-                        "backoff_scale": backoff_scale, "short_arn": short_arn}
+                        "backoff_scale": backoff_scale, "short_arn": short_arn, "among": among}
         self.extra = environment or {}
         self.stack = contextlib.ExitStack()
         self.daemon = self.agent = self.docker = self.systemd = self.bus_address = None
@@ -177,11 +204,15 @@ class Rig:
         self._tree()
 
         tls = make_certificate(self.root) if options["tls"] else None
-        self.fake = FakeAws(tls=tls if options["tls"] == "all" else None).start()
-        self.stack.callback(self.fake.stop)
-        self.own = self.fake.populate(group=options["group"], size=options["size"], short_arn=options["short_arn"])
+        if options["among"]:
+            self._join(options["among"])
+        else:
+            self.fake = FakeAws(tls=tls if options["tls"] == "all" else None).start()
+            self.stack.callback(self.fake.stop)
+            self.own = self.fake.populate(group=options["group"], size=options["size"], short_arn=options["short_arn"])
+            self.imds = self.fake.imds
+            self.control = self.fake.add_control_plane(tls=tls, heartbeat=options["heartbeat"])
         self.instance, self.group = self.own.ec2, options["group"]
-        self.control = self.fake.add_control_plane(tls=tls, heartbeat=options["heartbeat"])
 
         self._choose_port()
         if options["docker"]:
@@ -196,6 +227,18 @@ class Rig:
         self.stack.callback(self._stop_daemon)
         if options["daemon"]:
             self.start_daemon()
+
+    def _join(self, other):
+        """Take the place of a simulated member of that rig's group."""
+        self.fake = other.fake
+        real = {other.fake.imds.instance} | {one.instance for one in other.fake.more_imds}
+        with self.fake.world.live() as state:
+            members = {one.id for one in state.members(other.group)} - real
+            self.own = next(one for one in state.hosts.values() if one.ec2 in members)
+            self.own.connected = False
+        self.imds = self.fake.add_imds(self.own.ec2)
+        self.control = FakeControlPlane(self.fake.world.set_connected, heartbeat=self.options["heartbeat"]).start()
+        self.stack.callback(self.control.stop)
 
     def _tree(self):
         for name in ("etc/ecs-health-agent", "var/log/ecs", "var/lib/ecs-health-agent", "run/ecs-health-agent",
@@ -302,7 +345,7 @@ class Rig:
                    "http_proxy", "https_proxy", "all_proxy", "no_proxy", "notify_socket")}
         env.update({
             "ECS_HEALTH_AGENT_ROOT": str(self.root), "ECS_HEALTH_AGENT_UNSAFE": "1", "AWS_ENDPOINT_URL": self.fake.url,
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.fake.imds.url,
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.imds.url,
             "DBUS_SYSTEM_BUS_ADDRESS": self.bus_address or f"unix:path={self.root}/no-bus",
         })
         if self.options["tls"]:
@@ -337,6 +380,7 @@ class Rig:
 
     def _stop_daemon(self):
         if self.daemon and self.daemon.poll() is None:
+            self.daemon.send_signal(signal.SIGCONT)  # it may be frozen
             self.daemon.terminate()
             try:
                 self.daemon.wait(5)
@@ -377,8 +421,8 @@ class Rig:
     def show_log(self):
         text = self.log()
         sys.stderr.write(f"\n=== the daemon's log ({len(text)} bytes, the last 20000) ===\n{text[-20000:]}\n")
-        for call in self.fake.calls[-60:]:
-            sys.stderr.write(f"{call['time']:.3f} {call['action']} {str(call['params'])[:160]} -> {call['status']} "
+        for call in [call for call in self.fake.calls if call["action"] != "PutMetricData"][-60:]:
+            sys.stderr.write(f"{call['time']:.3f} {call['caller'] or ''} {call['action']} {str(call['params'])[:160]} -> {call['status']} "
                              f"{call['code'] or ''} {' '.join(call['faults'])}\n")
 
     # -- waiting ---------------------------------------------------------------------------------------------
@@ -418,9 +462,13 @@ class Rig:
 
     def wait_ready(self):
         """Wait until nothing of the start is under way: the daemon knows the agent, its group and its rights."""
-        writes = ("ecs:UpdateContainerInstancesState", "ecs:PutAttributes", "autoscaling:DetachInstances")
+        removal = {"detach": "DetachInstances", "unhealthy": "SetInstanceHealth", "standby": "EnterStandby"}
 
         def ready(status):
+            action = status["settings"]["action"]
+            writes = ["ecs:PutAttributes"]  # what is not used is not probed
+            if action != "observe":
+                writes += ["ecs:UpdateContainerInstancesState", f"autoscaling:{removal[action]}"]
             rights = {one["name"]: one["granted"] for one in status["rights"]}
             return (status["verdict"]["cause"] == "none" and status["identity"]["group"] == self.group
                     and all(rights[name] != "unknown" for name in writes))
@@ -450,6 +498,15 @@ class Rig:
 
     def restore_link(self):
         self.control.restore()
+
+    def freeze(self):
+        """Daemon and agent get no time any more; the service notices when nobody answers its heartbeat."""
+        self.kill_daemon(signal.SIGSTOP)
+        self.kill_agent(signal.SIGSTOP)
+
+    def thaw(self):
+        self.kill_agent(signal.SIGCONT)
+        self.kill_daemon(signal.SIGCONT)
 
     # -- what the daemon did ---------------------------------------------------------------------------------
 
@@ -506,17 +563,9 @@ class Rig:
         return status
 
     def actions(self):
-        """What changed something about any instance, in order: "drain", "detach", "undrain"; "detach ID" of another."""
-        names = []
-        for action, params in self.fake.changes():
-            if action == "UpdateContainerInstancesState":
-                name = {"DRAINING": "drain", "ACTIVE": "undrain"}[params["status"]]
-                own = params["containerInstances"][0] in (self.own.arn, self.own.arn.rsplit("/", 1)[1])
-                names.append(name if own else f"{name} {params['containerInstances'][0]}")
-            elif action == "DetachInstances":
-                own = params["InstanceIds"] == [self.instance]
-                names.append("detach" if own else f"detach {params['InstanceIds']}")
-        return names
+        """What changed something about any instance, in order: "drain", "detach", "undrain", ...; "detach ID" of
+        another."""
+        return [what if ident == self.instance else f"{what} {ident}" for _, what, ident in deeds(self.fake)]
 
 
 @contextlib.contextmanager

@@ -80,7 +80,7 @@ def test_grace():
         status = rig.wait_for(rig.status, 20, "the status")
         assert {"grace", "confirm"} <= brakes_of(status)
         assert 3500 < status["grace"]["ends_in_seconds"] <= 3600
-        rig.holds_for(lambda: not rig.fake.calls_of("DescribeClusters"), 1.5, "no look during grace")
+        rig.holds_for(lambda: not rig.fake.calls_of("ListContainerInstances"), 1.5, "no look during grace")
         assert not rig.actions()
 
 
@@ -96,7 +96,7 @@ def test_no_confirmation_by_ecs(fault):
             rig.wait_status(lambda s: problem(s, "ecs:DescribeContainerInstances"), 40, "the missing right")
         elif fault != "hang":
             rig.wait_for(lambda: "DescribeContainerInstances: " in rig.log(), 40, "the answer in the log")
-        rig.holds_for(lambda: not rig.actions() and not rig.fake.calls_of("DescribeClusters"), 1.5, "nothing done")
+        rig.holds_for(lambda: not rig.actions() and not rig.fake.calls_of("ListContainerInstances"), 1.5, "nothing done")
         rig.fake.clear()
         rig.check_removed()
 
@@ -185,7 +185,7 @@ def test_boot_grace():
     with watching({"brakes": {"boot_grace": "1d"}}) as rig:
         rig.drop_link()
         status = rig.wait_held("boot_grace")
-        assert not rig.actions() and not rig.fake.calls_of("DescribeClusters")
+        assert not rig.actions() and not rig.fake.calls_of("ListContainerInstances")
         assert next(one for one in status["brakes"] if one["name"] == "boot_grace")["until_seconds"] > 0
         rig.write_config(merged(rig.config, {"brakes": {"boot_grace": "0s"}}))
         rig.check_removed()

@@ -353,7 +353,16 @@ def test_pause_and_resume_without_a_daemon(empty):
     done = run("resume")
     assert done.returncode == 0 and "Resumed" in done.stdout
     done = run("resume")
-    assert done.returncode == 0 and "not paused" in done.stdout
+    assert done.returncode == 0 and "not paused, and the daemon does not run" in done.stdout
+    assert not (directory / "var/lib/ecs-health-agent/pause.json").exists()
+
+
+def test_resume_reaches_the_daemon_of_a_host_that_is_not_paused():
+    with watching() as rig:
+        done = rig.run_command("resume")
+        assert done.returncode == 0 and "not paused" in done.stdout and 'Released: the brake "loop"' in done.stdout
+        assert not (rig.root / "var/lib/ecs-health-agent/pause.json").exists()
+        assert not rig.status()["pause"]["paused"] and "Paused" not in rig.log(), "not even for a moment"
 
 
 def test_a_pause_that_cannot_be_written_is_a_problem(empty):

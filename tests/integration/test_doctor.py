@@ -33,10 +33,12 @@ RIGHTS = ["ecs:DescribeContainerInstances", "ecs:ListContainerInstances", "ecs:D
           "autoscaling:DescribeAutoScalingInstances", "autoscaling:DescribeAutoScalingGroups",
           "autoscaling:DescribeScalingActivities", "autoscaling:DescribeInstanceRefreshes",
           "ecs:UpdateContainerInstancesState", "ecs:PutAttributes", "ecs:DeleteAttributes",
-          "autoscaling:DetachInstances", "cloudwatch:PutMetricData"]
+          "autoscaling:DetachInstances", "ecs:DeregisterContainerInstance", "ec2:StopInstances", "cloudwatch:PutMetricData"]
+# what other settings would need
+OTHERS = {f"right:{name}" for name in ("autoscaling:SetInstanceHealth", "autoscaling:EnterStandby", "ec2:TerminateInstances")}
 NAMES = {"settings", "daemon", "metadata-service", "region", "role", "proxy", "endpoints", "clock", "introspection",
          "agent-log", "sockets", "docker", "units", "polkit", "psi", "memory-lock", "cloudformation", "alarms",
-         "role-exposure"} | {f"right:{name}" for name in RIGHTS}
+         "role-exposure"} | {f"right:{name}" for name in RIGHTS} | OTHERS
 LOG = "var/log/ecs/ecs-agent.log"
 
 
@@ -106,7 +108,8 @@ def test_nothing_is_found_on_a_healthy_host_and_nothing_is_changed(host):
     before = len(host.fake.changes())
     published = len(host.fake.calls_of("PutMetricData", ok=False))
     checks = examine(host, expect=[])
-    assert [name for name, one in checks.items() if one["state"] == "skipped"] == []
+    assert {name for name, one in checks.items() if one["state"] == "skipped"} == OTHERS
+    assert {checks[name]["found"] for name in OTHERS} == {"not needed: these settings never make that call"}
     assert len(host.fake.changes()) == before
     assert len(host.fake.calls_of("PutMetricData", ok=False)) == published + 1, "one try to publish nothing"
     assert host.own.status == "ACTIVE" and host.own.agent_connected
@@ -118,8 +121,8 @@ def test_the_report_for_people_has_a_line_for_each_check_and_sums_up(host):
     done = host.run_command("doctor")
     assert done.returncode == 0 and done.stderr == "" and "\033" not in done.stdout
     for name in NAMES:
-        assert re.search(rf"^ok +{re.escape(name)} ", done.stdout, re.M), name
-    assert f"{len(NAMES)} checks: {len(NAMES)} ok, 0 problems, 0 skipped." in done.stdout
+        assert re.search(rf"^{'-' if name in OTHERS else 'ok'} +{re.escape(name)} ", done.stdout, re.M), name
+    assert f"{len(NAMES)} checks: {len(NAMES - OTHERS)} ok, 0 problems, {len(OTHERS)} skipped." in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
@@ -484,7 +487,7 @@ FAULTS.update({f"{name} is denied": (f"right:{name}", "denied: ", "iam-policy",
                for name in RIGHTS})
 FAULTS.update({f"{name} hangs": (f"right:{name}", "no answer", "try again",
                                  lambda rig, name=name: faulty(rig, name.partition(":")[2], "hang"))
-               for name in (RIGHTS[0], RIGHTS[-2])})
+               for name in (RIGHTS[0], "autoscaling:DetachInstances", "ec2:StopInstances")})
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -497,13 +500,13 @@ def test_a_fault_is_found_with_its_fix_and_nothing_else_is(host, fault):
     assert found in checks[check]["found"], checks[check]
     assert fix in checks[check]["fix"], checks[check]
     # nothing else is skipped but what rests on it
-    reasons = {one["found"] for one in checks.values() if one["state"] == "skipped"}
+    reasons = {one["found"] for name, one in checks.items() if one["state"] == "skipped" and name not in OTHERS}
     assert reasons <= {f"needs {check}"}, reasons
     examine(host, expect=[])
 
 
 def test_every_check_has_a_fault(host):
-    assert {one[0] for one in FAULTS.values()} | {"sockets"} == NAMES
+    assert {one[0] for one in FAULTS.values()} | {"sockets"} | OTHERS == NAMES
 
 
 def forbid_netlink():
@@ -530,9 +533,34 @@ def test_what_the_settings_do_without_is_skipped(host):
     with settings(host, action="observe", witnesses=["introspection", "log"]), docker_gone(host):
         checks = examine(host, expect=[])
     skipped = {name: one["found"] for name, one in checks.items() if one["state"] == "skipped"}
-    assert set(skipped) == {"sockets", "docker", "units", "polkit", "right:ecs:UpdateContainerInstancesState",
-                            "right:autoscaling:DetachInstances"}
+    assert set(skipped) == OTHERS | {
+        "sockets", "docker", "units", "polkit", "right:ecs:UpdateContainerInstancesState", "right:autoscaling:DetachInstances",
+        "right:ecs:DeregisterContainerInstance", "right:ec2:StopInstances"}
     assert "witnesses" in skipped["docker"] and "not needed" in skipped["right:autoscaling:DetachInstances"]
+
+
+@pytest.mark.parametrize("action, orphan, needed", [
+    ("unhealthy", "stop", {"autoscaling:SetInstanceHealth", "ecs:DeregisterContainerInstance"}),
+    ("standby", "stop", {"autoscaling:EnterStandby"}),
+    ("detach", "terminate", {"autoscaling:DetachInstances", "ecs:DeregisterContainerInstance", "ec2:TerminateInstances"}),
+    ("detach", "keep", {"autoscaling:DetachInstances", "ecs:DeregisterContainerInstance"})])
+def test_each_action_is_asked_for_its_own_rights(host, action, orphan, needed):
+    with settings(host, action=action, orphan={"action": orphan}):
+        checks = examine(host, expect=[])
+        asked = {name.removeprefix("right:") for name, one in checks.items() if name.startswith("right:") and one["state"] == "ok"}
+        assert asked & {name.removeprefix("right:") for name in OTHERS | {
+            "right:autoscaling:DetachInstances", "right:ecs:DeregisterContainerInstance", "right:ec2:StopInstances"}} == needed
+        assert ("EC2" in checks["endpoints"]["found"]) == (orphan == "terminate")
+
+
+@pytest.mark.parametrize("right, cost", [
+    ("ecs:DescribeClusters", "it only observes"), ("autoscaling:DetachInstances", "nothing is drained or removed"),
+    ("ecs:DeregisterContainerInstance", "acts as usual; the orphan stays in the cluster, and is reported"),
+    ("ec2:StopInstances", "acts as usual; the orphan runs on, billed, and is reported"),
+    ("cloudwatch:PutMetricData", "acts as usual, and publishes nothing")])
+def test_a_denied_right_is_told_with_what_the_want_of_it_costs(host, right, cost):
+    with faulty(host, right.partition(":")[2], "denied"):
+        assert cost in examine(host, expect=[f"right:{right}"])[f"right:{right}"]["found"]
 
 
 def test_a_host_in_no_group_needs_no_rights_for_one():

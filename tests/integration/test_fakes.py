@@ -213,6 +213,38 @@ def test_lists_are_filtered_and_paged(fake):
     assert call(fake, "ecs", "ListContainerInstances", {"cluster": "no"}).code == "ClusterNotFoundException"
 
 
+@pytest.mark.parametrize("text,wanted", [
+    ("agentConnected == false", [0]), ("agentConnected==true", [1, 2, 3]),
+    ("attribute:ecs-health-agent.incident exists", [1]), ("attribute:a.b-c/d exists", []),
+    ("attribute:ecs-health-agent.group == 00112233445566ff", [0, 2]), ("attribute:ecs-health-agent.group=='0'", []),
+    ("agentConnected == false and attribute:ecs-health-agent.group == 00112233445566ff", [0]),
+    ("agentConnected == true and attribute:ecs-health-agent.group == 00112233445566ff", [2]),
+    ("agentConnected == false or attribute:ecs-health-agent.incident exists or attribute:ecs-health-agent.patrol exists",
+     [0, 1, 3]),
+    # "and" binds first
+    ("attribute:ecs-health-agent.patrol exists or agentConnected == true and attribute:ecs-health-agent.group == "
+     "00112233445566ff", [2, 3]),
+])
+def test_the_query_language_selects_by_connection_and_attributes(fake, text, wanted):
+    hosts = list(fake.world.state.hosts.values())
+    hosts[1].attributes["ecs-health-agent.incident"] = "removing 2026-11-23T20:00:00Z"
+    hosts[3].attributes["ecs-health-agent.patrol"] = "removing 2026-11-23T20:00:00Z 0011223344556677"
+    for number in 0, 2:
+        hosts[number].attributes["ecs-health-agent.group"] = "00112233445566ff"
+    assert ecs(fake, "ListContainerInstances", filter=text).json["containerInstanceArns"] == [
+        hosts[number].arn for number in wanted]
+
+
+@pytest.mark.parametrize("text", [
+    "nonsense", "agentConnected == no", "agentConnected", "agentConnected == false and", "or agentConnected == false",
+    "agentConnected == false AND attribute:x exists", "attribute:x", "attribute: exists", "attribute:x exist",
+    "attribute:x == ", "attribute:x == a b", "(agentConnected == false)", "agentConnected == true or nonsense",
+    "ec2InstanceId == 'i-1", "agentconnected == false",
+])
+def test_an_expression_that_is_none_is_refused(fake, text):
+    assert ecs(fake, "ListContainerInstances", filter=text).code == "InvalidParameterException"
+
+
 def test_clusters_come_with_count_and_tags(fake):
     with fake.world.live() as state:
         state.clusters["demo"].tags["ecs-health-agent"] = "off"
@@ -240,10 +272,32 @@ def test_attributes_are_set_and_deleted_and_checked(fake):
     assert fake.own.attributes[name] == "removing 1795440000"
     assert ecs(fake, "DeleteAttributes", attributes=[{"name": name, "targetId": fake.own.arn}]).status == 200
     assert name not in fake.own.attributes
+    both = [dict(put, name="ecs-health-agent." + one) for one in ("incident", "patrol")]
+    assert ecs(fake, "PutAttributes", attributes=both).json["attributes"] == both
+    shown = ecs(fake, "DescribeContainerInstances", containerInstances=[fake.own.arn]).json["containerInstances"][0]
+    assert all({"name": one["name"], "value": one["value"]} in shown["attributes"] for one in both)
+    assert ecs(fake, "DeleteAttributes", attributes=[
+        {"name": one["name"], "targetId": fake.own.arn} for one in both]).status == 200
+    assert not any(one.startswith("ecs-health-agent") for one in fake.own.attributes)
     unknown = ecs(fake, "PutAttributes", attributes=[dict(put, targetId="0" * 32)])
     assert (unknown.status, unknown.code) == (400, "TargetNotFoundException")
     for bad in ({"value": "a,b"}, {"value": " a"}, {"value": ""}, {"name": "a b"}, {"value": "x" * 129}):
         assert ecs(fake, "PutAttributes", attributes=[dict(put, **bad)]).code == "InvalidParameterException", bad
+
+
+def test_deregistering_with_force_takes_an_instance_away_and_its_tasks_with_it(fake):
+    again = lambda **more: ecs(fake, "DeregisterContainerInstance", containerInstance=fake.own.arn, **more)  # noqa: E731
+    for refused in (again(), again(force=False)):
+        assert refused.code == "InvalidParameterException" and b"running tasks" in refused.body
+    assert fake.own.status == "ACTIVE" and fake.changes() == []
+    assert again(force=True).json["containerInstance"]["status"] == fake.own.status == "INACTIVE"
+    assert fake.own.arn not in ecs(fake, "ListContainerInstances").json["containerInstanceArns"]
+    assert fake.own.arn not in ecs(fake, "ListContainerInstances", filter="agentConnected==false").json[
+        "containerInstanceArns"]
+    assert again(force=True).code == "InvalidParameterException"
+    assert ecs(fake, "DeregisterContainerInstance", containerInstance="0" * 32,
+               force=True).code == "InvalidParameterException"
+    assert [name for name, _ in fake.changes()] == ["DeregisterContainerInstance"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"cluster":NaN}', b'{"a":1,"a":2}', b"\xff"])
@@ -330,6 +384,84 @@ def test_a_suspended_launch_brings_no_replacement_until_it_is_resumed(fake):
     wait_for(lambda: len(fake.world.state.members("demo-asg")) == 4)
 
 
+def lifecycle(fake, instance=None):
+    return fake.world.instance(instance or fake.own.ec2).lifecycle
+
+
+def in_service(fake):
+    with fake.world.live() as state:
+        return sum(one.lifecycle == "InService" for one in state.members("demo-asg"))
+
+
+def activities(fake):
+    """(description, cause) of the group's activities, newest first."""
+    answer = asg(fake, "DescribeScalingActivities", AutoScalingGroupName="demo-asg").xml
+    return [(one.findtext(ASG + "Description"), one.findtext(ASG + "Cause"))
+            for one in answer.findall(f".//{ASG}Activities/{ASG}member")]
+
+
+def standby(fake, action="EnterStandby", **more):
+    return asg(fake, action, InstanceIds_member_1=fake.own.ec2, AutoScalingGroupName="demo-asg", **more)
+
+
+def test_standby_keeps_an_instance_in_its_group_and_brings_a_replacement(fake):
+    assert standby(fake).code == "ValidationError"
+    answer = standby(fake, ShouldDecrementDesiredCapacity="false")
+    assert answer.text("Activities/member/StatusCode") == "InProgress" and lifecycle(fake) == "EnteringStandby"
+    again = standby(fake, ShouldDecrementDesiredCapacity="false")
+    assert again.code == "ValidationError" and "is not in InService" in again.text("Message")
+    wait_for(lambda: lifecycle(fake) == "Standby")
+    assert fake.world.instance(fake.own.ec2).target == "Standby" and fake.world.group("demo-asg").desired == 4
+    launch, move = activities(fake)
+    assert launch[0].startswith("Launching a new EC2 instance: ")
+    assert move[0] == f"Moving EC2 instance to Standby: {fake.own.ec2}" and "response to a user request" in move[1]
+    wait_for(lambda: in_service(fake) == 4)
+
+    assert standby(fake, "ExitStandby").status == 200 and lifecycle(fake) == "Pending"
+    wait_for(lambda: lifecycle(fake) == "InService")
+    assert fake.world.group("demo-asg").desired == 5
+    assert activities(fake)[0][0] == f"Moving EC2 instance out of Standby: {fake.own.ec2}"
+    assert standby(fake, "ExitStandby").code == "ValidationError"
+
+
+def unhealthy(fake, health="Unhealthy", instance=None):
+    return asg(fake, "SetInstanceHealth", InstanceId=instance or fake.own.ec2, HealthStatus=health,
+               ShouldRespectGracePeriod="false")
+
+
+def test_an_unhealthy_instance_is_terminated_and_replaced(fake):
+    assert unhealthy(fake).status == 200
+    shown = asg(fake, "DescribeAutoScalingInstances", InstanceIds_member_1=fake.own.ec2)
+    assert shown.text("AutoScalingInstances/member/HealthStatus") == "UNHEALTHY"
+    assert shown.text("AutoScalingInstances/member/LifecycleState") == "Terminating"
+    wait_for(lambda: lifecycle(fake) is None)
+    one = fake.world.instance(fake.own.ec2)
+    assert (one.power, one.target) == ("terminated", "Terminated") and fake.world.group("demo-asg").desired == 4
+    assert (f"Terminating EC2 instance: {fake.own.ec2}", ) == activities(fake)[1][:1]
+    assert "was taken out of service in response to a user health-check." in activities(fake)[1][1]
+    wait_for(lambda: in_service(fake) == 4)
+    assert unhealthy(fake).code == "ValidationError"  # no member any more
+
+
+def test_health_that_cannot_be_set_is_refused_and_a_suspended_group_replaces_nobody(fake):
+    for health, instance in (("Sick", None), ("Unhealthy", IMPOSSIBLE), ("Unhealthy", "nonsense")):
+        assert unhealthy(fake, health, instance).code == "ValidationError"
+    assert fake.changes() == []
+    fake.world.suspend("demo-asg", "ReplaceUnhealthy")
+    assert unhealthy(fake).status == 200 and lifecycle(fake) == "InService" and activities(fake) == []
+    assert unhealthy(fake, "Healthy").status == 200 and fake.world.instance(fake.own.ec2).health == "Healthy"
+
+
+def test_an_operator_attaches_what_was_detached(fake):
+    detach(fake)
+    wait_for(lambda: lifecycle(fake) is None)
+    fake.world.attach("demo-asg", fake.own.ec2)
+    wait_for(lambda: lifecycle(fake) == "InService")
+    one = fake.world.instance(fake.own.ec2)
+    assert one.target == "InService" and one.group == "demo-asg" and fake.world.group("demo-asg").desired == 5
+    assert activities(fake)[0][0] == f"Attaching an existing EC2 instance: {fake.own.ec2}"
+
+
 def test_activities_are_paged_and_bounded_in_time(fake):
     now = time.time()
     for age in range(25):
@@ -361,6 +493,57 @@ def test_ec2_tags_are_filtered(fake):
         "Filter.1.Name": "resource-id", "Filter.1.Value.1": fake.own.ec2, "Filter.2.Name": "key",
         "Filter.2.Value.1": "aws:autoscaling:groupName"})
     assert b"<value>demo-asg</value>" in answer.body and answer.headers["Transfer-Encoding"] == "chunked"
+
+
+def ec2(fake, action, instance=None, **more):
+    return call(fake, "ec2", action, {"InstanceId.1": instance or fake.own.ec2, **more})
+
+
+def power(fake):
+    """Brought up to date by the look."""
+    return fake.world.instance(fake.own.ec2).power
+
+
+@pytest.mark.parametrize("action,states", [
+    ("StopInstances", ("stopping", "stopped")), ("TerminateInstances", ("shutting-down", "terminated"))])
+def test_instances_are_stopped_and_terminated(fake, action, states):
+    fake.world.set_connected(fake.own.arn, True)
+    assert ec2(fake, action, DryRun="false").status == 200 and power(fake) == states[0]
+    wait_for(lambda: power(fake) == states[1])
+    assert not fake.own.agent_connected
+    assert f"<name>{states[1]}</name>".encode() in ec2(fake, "TerminateInstances").body or action == "StopInstances"
+
+
+@pytest.mark.parametrize("action", ["StopInstances", "TerminateInstances"])
+def test_a_dry_run_says_whether_it_may_and_changes_nothing(fake, action):
+    may = ec2(fake, action, DryRun="true")
+    assert (may.status, may.code) == (412, "DryRunOperation")
+    fake.deny(action)
+    for more in ({"DryRun": "true"}, {}):
+        refused = ec2(fake, action, **more)
+        assert (refused.status, refused.code) == (403, "UnauthorizedOperation")
+    fake.clear()
+    assert ec2(fake, action, IMPOSSIBLE, DryRun="true").code == "InvalidInstanceID.NotFound"
+    assert ec2(fake, action, "nonsense").code == "InvalidInstanceID.Malformed"
+    assert power(fake) == "running" and fake.changes() == []
+
+
+def test_a_spot_instance_is_not_stopped_but_terminated(fake):
+    fake.world.instance(fake.own.ec2).spot = True
+    assert imds(fake, "/latest/meta-data/instance-life-cycle", token_of(fake)).body == b"spot"
+    assert ec2(fake, "StopInstances").code == "UnsupportedOperation" and power(fake) == "running"
+    assert ec2(fake, "StopInstances", DryRun="true").code == "DryRunOperation"
+    assert ec2(fake, "TerminateInstances").status == 200 and power(fake) == "shutting-down"
+
+
+def test_calls_tell_who_made_them_where_an_instance_has_keys_of_its_own(fake):
+    other = next(one.ec2 for one in fake.world.state.hosts.values() if one is not fake.own)
+    own = fake.add_imds(other)
+    assert json.loads(own.credentials())["AccessKeyId"] == own.keys.access_key_id != fake.keys.access_key_id
+    assert own.item("/latest/meta-data/instance-id") == other
+    call(fake, "ecs", "DescribeClusters", {}, keys=own.keys)
+    call(fake, "ecs", "DescribeClusters", {})
+    assert [one["caller"] for one in fake.calls] == [other, None]
 
 
 # -- CloudWatch ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,10 @@ from rig import QUICK, Rig, binary, merged
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXTRAS = {"ec2:DescribeTags", "cloudformation:DescribeStackResource", "cloudwatch:DescribeAlarms", "cloudwatch:ListMetrics"}
-ACTING = {"ecs:UpdateContainerInstancesState", "autoscaling:DetachInstances"}
+ACTING = {"ecs:UpdateContainerInstancesState", "autoscaling:DetachInstances", "ecs:DeregisterContainerInstance",
+          "ec2:StopInstances"}
+UNUSUAL = {"ec2:TerminateInstances"}  # where it cannot be stopped
+ENDING = {"ec2:StopInstances", "ec2:TerminateInstances"}
 IAM_PREFIX = {"monitoring": "cloudwatch"}  # as IAM says; the others' are their signing names
 
 
@@ -65,12 +68,18 @@ def fits(pattern, text):
     return re.fullmatch(expression, text, re.S) is not None
 
 
+def filled(pattern, context):
+    """Policy variables give way to what the request says of itself."""
+    return re.sub(r"\$\{([a-z0-9]+:[A-Za-z]+)\}", lambda m: context.get(m[1], m[0]), pattern)
+
+
 def allows(policy, action, resource, context):
     for statement in policy["Statement"]:
         assert statement["Effect"] == "Allow"
         if action not in many(statement["Action"]):
             continue
-        holds = all(key in context and fits(pattern, context[key]) if operator == "ArnLike" else context.get(key) == pattern
+        holds = all(key in context and fits(filled(pattern, context), context[key]) if operator.endswith("Like")
+                    else context.get(key) == pattern
                     for operator, keys in statement.get("Condition", {}).items() for key, pattern in keys.items())
         if holds and any(fits(pattern, resource) for pattern in many(statement["Resource"])):
             return True
@@ -90,6 +99,9 @@ def asked(call):
     if call["service"] == "cloudformation":
         stack = params["StackName"]
         return action, [stack if stack.startswith("arn:") else f"arn:aws:cloudformation:{here}:stack/{stack}/1c3be8ed"], {}
+    if action in ENDING:
+        instance, = params["InstanceId"]
+        return action, [f"arn:aws:ec2:{here}:instance/{instance}"], {"ec2:InstanceID": instance}
     if call["service"] != "ecs":
         return action, ["*"], {}
     name = params.get("cluster") or many(params.get("clusters"))[0]
@@ -101,11 +113,12 @@ def asked(call):
     return action, arns, {"ecs:cluster": cluster}
 
 
-def refusals(policy, calls):
-    """The calls that @policy does not allow."""
+def refusals(policy, calls, caller="i-0"):
+    """The calls that @policy does not allow to the instance @caller."""
     refused = []
     for call in calls:
         action, resources, context = asked(call)
+        context["aws:userid"] = f"AROAIOSFODNN7EXAMPLE:{caller}"
         if not all(allows(policy, action, resource, context) for resource in resources):
             refused.append((action, resources))
     return refused
@@ -113,6 +126,9 @@ def refusals(policy, calls):
 
 def test_the_judge_knows_its_wildcards():
     assert fits("a*c", "abbc") and not fits("a*c", "ab") and fits("a${*}", "a*") and not fits("a${*}", "ab")
+    own = {"ec2:InstanceID": "i-1"}
+    assert fits(filled("*:${ec2:InstanceID}", own), "AROA:i-1") and not fits(filled("*:${ec2:InstanceID}", own), "AROA:i-2")
+    assert not fits(filled("*:${ec2:InstanceID}", {}), "AROA:i-1")
     assert fits("a?", "ab") and not fits("a?", "abc") and not fits("a.c", "abc") and fits("${$}{x}", "${x}")
 
 
@@ -134,12 +150,13 @@ def test_the_policy_allows_every_call_of_a_whole_path_to_the_detach(short_arn):
         with rig.fake.lock:
             calls = [call for call in rig.fake.calls if call["action"]]
         made = {asked(call)[0] for call in calls}
-        assert set(actions_of(policy)) <= made, "allowed, and never asked"
-        assert refusals(whole, calls) == []
+        assert set(actions_of(policy)) - UNUSUAL <= made, "allowed, and never asked"
+        assert refusals(whole, calls, rig.instance) == []
         calls = [call for call in calls if asked(call)[0] not in EXTRAS]  # what --cloudformation is for
-        assert refusals(policy, calls) == []
-        assert {action for action, _ in refusals(observing, calls)} == ACTING
-        assert {action for action, _ in refusals(elsewhere, calls)} >= ACTING | {"ecs:DescribeClusters"}
+        assert refusals(policy, calls, rig.instance) == []
+        assert {action for action, _ in refusals(policy, calls, "i-0fedcba9876543210")} == ENDING - UNUSUAL, "another instance"
+        assert {action for action, _ in refusals(observing, calls, rig.instance)} == ACTING
+        assert {action for action, _ in refusals(elsewhere, calls, rig.instance)} >= ACTING - ENDING | {"ecs:DescribeClusters"}
 
 
 def test_the_policy_allows_what_the_doctor_asks():
@@ -152,7 +169,8 @@ def test_the_policy_allows_what_the_doctor_asks():
             calls = [call for call in rig.fake.calls[before:] if call["action"]]
         made = {asked(call)[0] for call in calls}
         assert {"cloudwatch:DescribeAlarms", "autoscaling:DetachInstances", "ecs:PutAttributes"} <= made
-        assert refusals(policy, [call for call in calls if asked(call)[0] not in EXTRAS - set(actions_of(policy))]) == []
+        calls = [call for call in calls if asked(call)[0] not in EXTRAS - set(actions_of(policy))]
+        assert refusals(policy, calls, rig.instance) == []
 
 
 def test_the_policy_of_a_running_daemon_is_limited_to_its_group_and_cluster():
@@ -185,6 +203,14 @@ def test_the_policy_follows_the_settings(host):
     assert ACTING <= set(actions_of(policy_of(run("iam-policy", "--act"))))
     settings({"action": "detach"})
     assert not ACTING & set(actions_of(policy_of(run("iam-policy", "--observe"))))
+    for action, call in (("detach", "DetachInstances"), ("unhealthy", "SetInstanceHealth"), ("standby", "EnterStandby")):
+        settings({"action": action, "orphan": {"action": "keep", "deregister": False}})
+        policy = policy_of(run("iam-policy"))
+        assert {one for one in actions_of(policy) if one.startswith("autoscaling:") and "Describe" not in one} == {
+            f"autoscaling:{call}"}
+        assert not {"ecs:DeregisterContainerInstance", *ENDING} & set(actions_of(policy))
+    settings({"orphan": {"action": "terminate"}})
+    assert ENDING & set(actions_of(policy_of(run("iam-policy")))) == {"ec2:TerminateInstances"}
     settings('{"action": "explode"}')
     done = run("iam-policy")
     assert done.returncode == 2 and done.stdout == "" and "explode" in done.stderr and "check-config" in done.stderr
@@ -261,14 +287,18 @@ def test_help_has_an_example_and_no_long_lines(host, command):
 
 
 def test_every_action_that_the_program_names_is_in_the_policy(host):
-    policy = policy_of(host[1]("iam-policy", "--act", "--cloudformation", "--doctor"))
+    settings, run = host
+    allowed = set()
+    for action in ("detach", "unhealthy", "standby"):
+        settings({"action": action})
+        allowed |= set(actions_of(policy_of(run("iam-policy", "--cloudformation", "--doctor"))))
     verb = (r'"((?:Attach|Complete|Create|Delete|Deregister|Describe|Detach|Enter|Exit|Get|List|Put|Record|Register|Set'
             r'|Signal|Start|Stop|Terminate|Update)[A-Z][A-Za-z]+)"')
     named = {found for folder in ("agent", "common") for path in (ROOT / folder).rglob("*.c")
              for found in re.findall(verb, path.read_text(encoding="utf-8"))}
     no_calls = {"GetAll", "GetNameOwner", "StartTime", "StartTimeLowerBound"}  # D-Bus's, and members of answers
     called = {name for name in named - no_calls if not name.endswith(("Result", "Response"))}
-    assert {action.split(":")[1] for action in actions_of(policy)} == called
+    assert {action.split(":")[1] for action in allowed} == called
 
 
 # -- metrics --------------------------------------------------------------------------------------------------------

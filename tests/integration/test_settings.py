@@ -26,7 +26,7 @@ BAD = {
     "too large a number": ('{"grace": 1e30}', ["grace"]),
     "negative": ('{"grace": -5}', ["grace"]),
     "not a choice": ('{"action": "destroy"}', ["action", "destroy", "observe"]),
-    "a later version's": ('{"action": "standby"}', ["action", "standby"]),
+    "a later version's": ('{"notify": {"sns_topic": null}}', ["notify", "does not have it yet"]),
     "syntax": ('{\n  "grace": "5m",\n}', ["line 2"]),
     "empty": ("", ["line 1"]),
     "not an object": ('["grace"]', ["object"]),

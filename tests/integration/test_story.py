@@ -63,7 +63,7 @@ def test_a_removal_is_told_from_the_first_sign_to_the_end():
         in_order(rows, "Verdict: The ECS agent has lost its connection", "Grace begins",
                  "ECS says: the agent is disconnected", "Grace is over", "1 of 6 in the cluster", "DRAINING",
                  "Call drain: ok (request ", "Drain: done", "Detaching this instance",
-                 "Call DetachInstances: ok (request ", "out of its Auto Scaling group")
+                 "Call DetachInstances: ok (request ", "out of service in its Auto Scaling group")
         listed = rig.run_command("explain").stdout
         assert "link_lost" in listed and "the instance was taken out of its group." in listed
         assert check_replay(rig)["stage"] == "removed"
@@ -81,8 +81,40 @@ def test_a_held_incident_is_told_with_the_reason_and_its_release():
         check_replay(rig)
         del rig.fake.world.group(rig.group).tags["ecs-health-agent"]
         rig.check_removed()
-        in_order(told(rig)[1], "Held by the brake off", "Detaching this instance", "out of its Auto Scaling group")
+        in_order(told(rig)[1], "Held by the brake off", "Detaching this instance", "out of service in its Auto Scaling group")
         check_replay(rig)
+
+
+def test_an_orphan_is_told_to_its_end():
+    with watching({"orphan": {"after": "3s"}}) as rig:
+        rig.drop_link()
+        rig.check_removed()
+        status = rig.wait_status(lambda s: s["orphan"] and s["orphan"]["ended"], 30, "the orphan's end")
+        assert status["stage"]["name"] == "removed" and status["orphan"]["due_in_seconds"] is None
+        assert status["orphan"]["says"].startswith("It was deregistered and stopped.")
+        story, rows = told(rig)
+        assert story["orphan_ended"] and story["action"] == "detach"
+        in_order(rows, "Removal: done", "Ending this instance", "End of the instance that was removed: done")
+        assert rig.log().count("is deregistered and stopped: done.") == 1
+        listed = rig.run_command("explain").stdout
+        assert "the instance was taken out of its group. It was ended afterwards" in listed
+        assert check_replay(rig)["stage"] == "removed"
+
+
+def test_an_orphan_that_cannot_be_ended_names_the_right():
+    with watching({"orphan": {"after": "2s"}}) as rig:
+        rig.fake.deny("DeregisterContainerInstance")
+        rig.drop_link()
+        rig.check_removed()
+        status = rig.wait_status(lambda s: s["orphan"] and s["orphan"]["denied"] and "not worked" in s["orphan"]["says"], 30,
+                                 "an attempt that fails")
+        assert status["orphan"]["denied"] == "ecs:DeregisterContainerInstance" and not status["orphan"]["ended"]
+        tries = len(rig.fake.calls_of("DeregisterContainerInstance", rig.instance))
+        rig.wait_for(lambda: len(rig.fake.calls_of("DeregisterContainerInstance", rig.instance)) > tries, 60, "another try")
+        assert rig.log().count("could not be ended") == 1 and rig.log().count("(stage ending, incident 1)") == 1
+        rig.fake.clear()
+        rig.wait_status(lambda s: s["orphan"]["ended"], 60, "the orphan's end")
+        assert rig.log().count("is deregistered and stopped: done.") == 1
 
 
 def test_a_recovery_is_told_and_a_second_incident_is_another():
@@ -250,23 +282,24 @@ def drilled(rig):
 
 def test_a_drill_plays_the_whole_way_and_changes_nothing():
     with watching() as rig:
-        rig.wait_for(lambda: rig.fake.calls_of("DetachInstances"), 20, "the daemon's own probes")
+        rig.wait_for(lambda: rig.fake.calls_of("StopInstances"), 20, "the last of the daemon's own probes")
         played = drilled(rig)
         assert played["would_act"] and played["stage"] == "removed" and played["looked"] and played["daemon"]
         assert played["changes"] == [
             "ecs:PutAttributes", "ecs:UpdateContainerInstancesState", "autoscaling:DetachInstances"]
         assert played["brakes"] == []
+        assert played["afterwards"].startswith("It is deregistered and stopped in ")
         in_order([row["text"] for row in played["timeline"]], "the connection was lost", "Grace begins",
-                 "1 of 6 in the cluster", "DRAINING", "Detaching this instance", "out of its Auto Scaling group")
+                 "1 of 6 in the cluster", "DRAINING", "Detaching this instance", "out of service in its Auto Scaling group")
 
 
 def test_a_drill_names_the_brakes_as_they_are_now():
     with watching() as rig:
-        rig.wait_for(lambda: rig.fake.calls_of("DetachInstances"), 20, "the daemon's own probes")
+        rig.wait_for(lambda: rig.fake.calls_of("StopInstances"), 20, "the last of the daemon's own probes")
         rig.fake.world.group(rig.group).tags["ecs-health-agent"] = "off"
         played = drilled(rig)
         assert [brake["name"] for brake in played["brakes"]] == ["off"]
-        assert not played["would_act"] and played["changes"] == []
+        assert not played["would_act"] and played["changes"] == [] and played["afterwards"] is None
         with rig.fake.world.live() as state:
             peers = [host.ec2 for host in state.hosts_of("demo") if host.ec2 != rig.instance]
         for peer in peers[:3]:
@@ -279,7 +312,7 @@ def test_a_drill_names_the_brakes_as_they_are_now():
 
 def test_a_drill_goes_by_the_pause_and_by_what_the_role_may():
     with watching() as rig:
-        rig.wait_for(lambda: rig.fake.calls_of("DetachInstances"), 20, "the daemon's own probes")
+        rig.wait_for(lambda: rig.fake.calls_of("StopInstances"), 20, "the last of the daemon's own probes")
         assert rig.run_command("pause", "--reason", "maintenance").returncode == 0
         before = len(rig.fake.calls)
         done = rig.run_command("drill", "--json")
@@ -295,7 +328,7 @@ def test_a_drill_goes_by_the_pause_and_by_what_the_role_may():
 
 def test_a_drill_without_a_daemon_goes_by_the_journal():
     with watching() as rig:
-        rig.wait_for(lambda: rig.fake.calls_of("DetachInstances"), 20, "the daemon's own probes")
+        rig.wait_for(lambda: rig.fake.calls_of("StopInstances"), 20, "the last of the daemon's own probes")
         rig.wait_for((rig.root / "var/lib/ecs-health-agent/journal").exists, 10, "the journal")
         rig.kill_daemon(signal.SIGTERM)
         before = len(rig.fake.calls)
