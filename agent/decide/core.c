@@ -139,6 +139,12 @@ static bool notice_break(Core *core, Now now) {
         return broken;
 }
 
+static Mono undo_restored_at(Core *core, Now now) {
+        Span age = wall_since(now.wall, core->record.changed);
+
+        return age >= 0 && age < UNDO_FREELY ? now.mono : outlook_undo_at(core, now.mono, now);
+}
+
 static void restore(Core *core, const Restored *restored, Now now) {
         const Record *record = &restored->record;
 
@@ -190,7 +196,7 @@ static void restore(Core *core, const Restored *restored, Now now) {
         }
         core->stage = record->drained ? STAGE_UNDOING : STAGE_WATCHING;
         core->grace_served = core->stage == STAGE_UNDOING && restored->same_boot;
-        core->due = core->stage == STAGE_UNDOING ? now.mono : MONO_INFINITE;
+        core->due = core->stage == STAGE_UNDOING ? undo_restored_at(core, now) : MONO_INFINITE;
 }
 
 /* ECS may notice minutes late that an agent is gone: until grace is over its "connected" proves nothing. But against a

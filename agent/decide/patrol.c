@@ -55,13 +55,21 @@ static bool has_claim(const Patrol *patrol) {
         return patrol->stage >= PATROL_DRAINING;
 }
 
+/* The metadata service's word is the newer one; Auto Scaling was asked at the start, when we may still have been Pending. */
+static bool in_service(const Core *core) {
+        Lifecycle is = core->checks.lifecycle;
+
+        if (is == LIFECYCLE_UNKNOWN || is == LIFECYCLE_NO_GROUP)
+                is = core->checks.lifecycle_asg;
+        return is == LIFECYCLE_IN_SERVICE;
+}
+
 static bool may_patrol(const Core *core, Mono now) {
         const Policy *policy = &core->policy;
 
         return policy->patrol && policy->action != ACTION_OBSERVE && core->stage == STAGE_WATCHING &&
-               core->verdict.up && core->checks.lifecycle_asg == LIFECYCLE_IN_SERVICE &&
-               !mono_before(now, core->boot_grace_until) && !mono_before(now, core->paused_until) &&
-               core->sizes.group >= 2 && core->sizes.self != 0;
+               core->verdict.up && in_service(core) && !mono_before(now, core->boot_grace_until) &&
+               !mono_before(now, core->paused_until) && core->sizes.group >= 2 && core->sizes.self != 0;
 }
 
 static Span pace(const Core *core) {

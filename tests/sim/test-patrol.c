@@ -232,6 +232,18 @@ static void test_the_paused_and_the_observing_do_not_patrol(void) {
         EXPECT(peer()->sweeps > 0);
 }
 
+static void test_one_that_was_pending_when_it_started_patrols(void) {
+        begin();
+        world_event(&world, &(Event){ .type = EVENT_GROUP, .lifecycle = LIFECYCLE_PENDING });
+        world_run(&world, SPAN_HOUR(2));
+        EXPECT(peer()->sweeps > 0);
+        world.lifecycle = LIFECYCLE_STANDBY;
+        world_run(&world, SPAN_MIN(5));
+        world.peer.sweeps = 0;
+        world_run(&world, SPAN_HOUR(2));
+        EXPECT_EQ(peer()->sweeps, 0);
+}
+
 static void test_a_group_of_one_has_no_patrol(void) {
         begin();
         world_event(&world, &(Event){ .type = EVENT_SIZES, .sizes = { 20, 1, WORLD_SELF } });
@@ -620,9 +632,9 @@ TEST_MAIN(TEST(test_a_quiet_group_is_asked_about_once_per_round),
         TEST(test_a_claim_that_comes_while_waiting_is_respected), TEST(test_nobody_patrols_without_a_name),
         TEST(test_one_whose_daemon_lives_is_its_own_affair), TEST(test_brakes_hold_patrol_as_well),
         TEST(test_only_the_connected_patrol), TEST(test_the_paused_and_the_observing_do_not_patrol),
-        TEST(test_a_group_of_one_has_no_patrol), TEST(test_between_drain_and_removal),
-        TEST(test_a_slow_removal_is_undone), TEST(test_the_look_before_must_be_fresh),
-        TEST(test_what_is_undone_is_undone_in_the_first_quarter),
+        TEST(test_a_group_of_one_has_no_patrol), TEST(test_one_that_was_pending_when_it_started_patrols),
+        TEST(test_between_drain_and_removal), TEST(test_a_slow_removal_is_undone),
+        TEST(test_the_look_before_must_be_fresh), TEST(test_what_is_undone_is_undone_in_the_first_quarter),
         TEST(test_one_that_undoes_and_is_out_stops_undoing),
         TEST(test_a_lost_answer_is_read_and_never_repeated),
         TEST(test_a_finder_that_dies_leaves_nothing_behind), TEST(test_refused_calls_slow_patrol_down),
