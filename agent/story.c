@@ -42,7 +42,7 @@ void story_note(Story *story, Wall at, const char *kind, const char *format, ...
 
 /* --- what a witness says ----------------------------------------------------------------------------------------- */
 
-static void say_log(const LogSample *log, char *buffer, size_t n) {
+static void tell_log(const LogSample *log, char *buffer, size_t n) {
         static const char *const lines[LOG_LINE_N] = {
                 [LOG_LINE_STARTED] = "the agent has started",
                 [LOG_LINE_CONNECTED] = "the agent has connected",
@@ -62,7 +62,7 @@ static void say_log(const LogSample *log, char *buffer, size_t n) {
                 (void) snprintf(buffer, n, "%s", lines[log->line]);
 }
 
-static void say_sockets(const SocketsSample *sockets, char *buffer, size_t n) {
+static void tell_sockets(const SocketsSample *sockets, char *buffer, size_t n) {
         const char *link = sockets->link_known      ? sockets->link_present
                                                               ? "the connection to the control plane is there"
                                                               : "no connection to the control plane"
@@ -74,7 +74,7 @@ static void say_sockets(const SocketsSample *sockets, char *buffer, size_t n) {
                 sockets->listener ? "" : ", and nobody listens for introspection");
 }
 
-static void say_units(const UnitsSample *units, char *buffer, size_t n) {
+static void tell_units(const UnitsSample *units, char *buffer, size_t n) {
         const UnitSample *ecs = &units->ecs;
         char status[32] = "", intent[64] = "";
 
@@ -101,9 +101,9 @@ static void say_clear(const Sample *sample, char *buffer, size_t n) {
                                 ? ", not registered"
                                 : "");
                 break;
-        case WITNESS_LOG: say_log(&sample->log, buffer, n); break;
-        case WITNESS_SOCKETS: say_sockets(&sample->sockets, buffer, n); break;
-        case WITNESS_UNITS: say_units(&sample->units, buffer, n); break;
+        case WITNESS_LOG: tell_log(&sample->log, buffer, n); break;
+        case WITNESS_SOCKETS: tell_sockets(&sample->sockets, buffer, n); break;
+        case WITNESS_UNITS: tell_units(&sample->units, buffer, n); break;
         case WITNESS_DOCKER:
                 (void) snprintf(buffer, n, "ping: %s, list: %s", answer_to_string(sample->docker.ping),
                         answer_to_string(sample->docker.list));

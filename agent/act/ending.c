@@ -243,7 +243,7 @@ static void membership_answered(
 
 /* -- the ending ----------------------------------------------------------------------------------------- */
 
-static int on_nothing(sd_event_source *source, void *userdata) {
+static int on_nothing_wanted(sd_event_source *source, void *userdata) {
         (void) source;
         ending_over(userdata, OUTCOME_OK, "", NULL);
         return 0;
@@ -276,7 +276,7 @@ int ending_start(
         ending->userdata = userdata;
         ending_plan(ending, order);
         r = !ending->deregister && ending->orphan == ORPHAN_KEEP
-                    ? sd_event_add_defer(aws_event(aws), &ending->nothing, on_nothing, ending)
+                    ? sd_event_add_defer(aws_event(aws), &ending->nothing, on_nothing_wanted, ending)
                     : autoscaling_find(
                               aws, &ending->target, membership_answered, ending, &ending->membership);
         if (r < 0)

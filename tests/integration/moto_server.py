@@ -40,8 +40,9 @@ ROLE = "ecsInstanceRole"
 POLICY = [
     "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances",
     "autoscaling:DescribeInstanceRefreshes", "autoscaling:DescribeScalingActivities", "autoscaling:DetachInstances",
-    "ec2:DescribeTags",
-    "ecs:DeleteAttributes", "ecs:DescribeClusters", "ecs:DescribeContainerInstances", "ecs:ListContainerInstances",
+    "ec2:DescribeTags", "ec2:StopInstances",
+    "ecs:DeleteAttributes", "ecs:DeregisterContainerInstance", "ecs:DescribeClusters", "ecs:DescribeContainerInstances",
+    "ecs:ListContainerInstances",
     "ecs:PutAttributes", "ecs:UpdateContainerInstancesState", "monitoring:PutMetricData",
 ]
 TRUST = {"Version": "2012-10-17", "Statement": [

@@ -109,7 +109,8 @@ def test_moto_verifies_every_call_from_the_drop_to_the_end_of_the_detach(moto):
         assert [one for one in calls if not one["verified"]] == []
         # refused are only the probes of rights, by what they name
         assert {(one["action"], one["status"], one["code"]) for one in calls if one["status"] != 200} <= {
-            ("PutAttributes", 400, "TargetNotFoundException"), ("DeleteAttributes", 400, "TargetNotFoundException")}
+            ("PutAttributes", 400, "TargetNotFoundException"), ("DeleteAttributes", 400, "TargetNotFoundException"),
+            ("StopInstances", 412, "DryRunOperation")}
         assert [one["params"]["containerInstances"] for one in rig.drains()] == [[rig.host.arn]]
         assert [one["params"]["ShouldDecrementDesiredCapacity"] for one in rig.real_detaches()] == ["false"]
         order = [one["action"] for one in calls if one in rig.drains() + rig.real_detaches()]
@@ -184,7 +185,7 @@ def test_moto_refuses_a_wrong_secret_and_we_say_so_and_wait(moto):
         assert rig.status()["credentials"]["state"] == "refused"
 
         # what a start asks once has been asked: the tags, our own attributes, our rights
-        rig.wait_for(lambda: rig.calls("DescribeTags") and rig.calls("DeleteAttributes"), 90, "the calls of the start")
+        rig.wait_for(lambda: rig.calls("DescribeTags") and rig.calls("DeleteAttributes"), 150, "the calls of the start")
 
         # with a period of 2 s, a sample of 1 s and a lost link besides, impatience would show at once
         begun, n = time.monotonic(), len(rig.calls())
@@ -192,7 +193,7 @@ def test_moto_refuses_a_wrong_secret_and_we_say_so_and_wait(moto):
         rig.holds_for(rig.in_group, 20, "no action on blindness")
         assert rig.calls("DescribeContainerInstances"), "ECS was asked"
         a_minute = (len(rig.calls()) - n) * 60 / (time.monotonic() - begun)
-        assert a_minute <= 12, f"{a_minute:.0f} calls a minute"
+        assert a_minute <= 18, f"{a_minute:.0f} calls a minute"
         assert not any(one["verified"] for one in rig.calls())
         assert {one["status"] for one in rig.calls()} == {403, 401}  # EC2 says it by another number
         assert moto.data() == []
@@ -242,6 +243,7 @@ def test_moto_accepts_keys_of_a_user_without_a_token(moto):
 
 
 def test_the_policy_of_the_role_has_no_right_too_many():
-    """POLICY is what is asked of a real role: what the tests above show to be called, and to undo."""
+    """POLICY is what is asked of a real role: what the tests above show to be called, to undo, and to end an orphan."""
     called = {name.split(":")[1] for name in POLICY}
-    assert called == DECIDING | ACTING | {"PutMetricData", "DeleteAttributes", "DescribeTags"}
+    assert called == DECIDING | ACTING | {
+        "PutMetricData", "DeleteAttributes", "DescribeTags", "DeregisterContainerInstance", "StopInstances"}
