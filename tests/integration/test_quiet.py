@@ -184,15 +184,15 @@ def test_ecs_says_connected_at_the_first_confirmation(happen):
                      "two questions")
         status = rig.wait_status(lambda s: s["control_plane"]["connected"], 20, "ECS's answer")
         assert status["record"]["incident"] == 0
-        assert not rig.actions() and not rig.fake.calls_of("DescribeClusters")
+        assert not rig.actions() and not rig.fake.calls_of("ListContainerInstances")
 
 
 def test_ecs_says_connected_at_the_second_confirmation():
     with watching() as rig:
-        # the look reads the cluster first: time enough to turn ECS's mind before it reads about this host
-        rig.fake.fault("DescribeClusters", "slow", seconds=1.5)
+        # the look lists first: time enough to turn ECS's mind before it reads about this host
+        rig.fake.fault("ListContainerInstances", "slow", seconds=1.5)
         rig.kill_agent()
-        rig.wait_for(lambda: rig.fake.calls_of("DescribeClusters"), 40, "the look")
+        rig.wait_for(lambda: rig.fake.calls_of("ListContainerInstances"), 40, "the look")
         assert rig.peek()["control_plane"]["confirmations"] >= 1
         rig.fake.world.force_connected(rig.instance, True)
         rig.wait_status(lambda s: s["stage"]["name"] in ("watching", "grace") and s["control_plane"]["connected"], 40,
