@@ -64,6 +64,7 @@ struct Http {
         Helper *helper;
         CURLM *multi;
         Timer *timer;           /* curl's one time-out */
+        Timer *guard;           /* the first deadline of ours, should curl forget about it */
         sd_event_source *drain; /* finished transfers */
         HttpSocket *sockets;
         HttpCall *calls;
@@ -579,6 +580,33 @@ static void http_on_timer(Timer *timer, Now now, void *userdata) {
         (void) sd_event_source_set_enabled(http->drain, SD_EVENT_ONESHOT);
 }
 
+/*
+ * libcurl starts a call's time-out a little before it notes the time that it counts from. If the time-out comes in between,
+ * it is not over yet by that time, and libcurl, up to 7.88 at least, never looks again. So we do.
+ */
+#define HTTP_OVERDUE SPAN_SEC(1)
+
+static void http_guard_arm(Http *http) {
+        Mono first = MONO_INFINITE;
+
+        for (const HttpCall *call = http->calls; call; call = call->next)
+                if (call->in_multi)
+                        first = mono_min(first, call->deadline);
+        (void) timer_arm(
+                http->guard, first.usec == MONO_INFINITE.usec ? first : mono_add(first, HTTP_OVERDUE));
+}
+
+static void http_on_guard(Timer *timer, Now now, void *userdata) {
+        Http *http = userdata;
+        int running;
+
+        (void) timer;
+        (void) curl_multi_perform(http->multi, &running);
+        (void) sd_event_source_set_enabled(http->drain, SD_EVENT_ONESHOT);
+        /* What has ended is released from the drain, which arms it anew. */
+        (void) timer_arm(http->guard, mono_add(now.mono, HTTP_OVERDUE));
+}
+
 /* The end of a call. */
 
 /* Takes everything from a call that ties it to the client. */
@@ -594,6 +622,7 @@ static void http_call_release(HttpCall *call) {
         call->lookup = helper_call_free(call->lookup);
         if (call->in_multi)
                 (void) curl_multi_remove_handle(http->multi, call->easy);
+        http_guard_arm(http);
         curl_easy_cleanup(call->easy);
         call->easy = NULL;
         curl_slist_free_all(call->headers);
@@ -784,6 +813,7 @@ static void http_call_run(HttpCall *call) {
                 return;
         }
         call->in_multi = true;
+        http_guard_arm(call->http);
 }
 
 static void http_call_run_at(HttpCall *call, const char (*addresses)[46], unsigned n) {
@@ -1203,6 +1233,9 @@ int http_new(Http **ret, sd_event *event, Helper *helper, const HttpOptions *opt
         r = timer_new(&http->timer, event, "http-timer", SPAN_MSEC(5), http_on_timer, http);
         if (r < 0)
                 return r;
+        r = timer_new(&http->guard, event, "http-guard", SPAN_MSEC(200), http_on_guard, http);
+        if (r < 0)
+                return r;
         r = sd_event_add_defer(event, &http->drain, http_on_drain, http);
         if (r < 0)
                 return r;
@@ -1233,6 +1266,7 @@ Http *http_free(Http *http) {
                 http_socket_forget(http, http->sockets->fd);
         sd_event_source_disable_unref(http->drain);
         timer_free(http->timer);
+        timer_free(http->guard);
         X509_STORE_free(http->store);
         free(http->ca_bundle);
         free(http->user_agent);

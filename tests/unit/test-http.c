@@ -2,6 +2,8 @@
 
 /* The HTTP client against a server that answers well, badly, slowly and not at all. */
 
+#include <curl/curl.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -660,6 +662,34 @@ static void test_a_plain_server_is_no_tls_server(void) {
 
 /* Unix sockets. */
 
+/* libcurl's own, but for time-outs that come in the last moments of a call, while these are to be lost. */
+static Mono lost_from = { INT64_MAX };
+
+CURLMcode curl_multi_socket_action(CURLM *multi, curl_socket_t fd, int events, int *running) {
+        CURLMcode (*real)(CURLM *, curl_socket_t, int, int *) = NULL;
+
+        if (fd == CURL_SOCKET_TIMEOUT && !mono_before(clock_read().mono, lost_from))
+                return CURLM_OK;
+        *(void **) &real = dlsym(RTLD_NEXT, "curl_multi_socket_action");
+        return real(multi, fd, events, running);
+}
+
+static void test_a_time_out_that_libcurl_forgets_is_kept(void) {
+        Fixture f = fixture_open(serve_good);
+        char url[128];
+        HttpRequest request = request_to(url_of(url, &f, "https", "127.0.0.1"));
+        Seen seen;
+
+        request.timeout = SPAN_MSEC(300);
+        lost_from = mono_add(clock_read().mono, SPAN_MSEC(200));
+        seen = fetch(&f, &request);
+        lost_from = (Mono){ INT64_MAX };
+        EXPECT_EQ(seen.answer.error, -ETIMEDOUT);
+        EXPECT(seen.answer.took >= SPAN_MSEC(300));
+        EXPECT(seen.answer.took < SPAN_SEC(10));
+        fixture_close(&f);
+}
+
 static void test_unix_sockets_of_any_length_are_reached(void) {
         Fixture f = fixture_open(NULL);
         char path[4096], cwd[4096];
@@ -1105,8 +1135,8 @@ TEST_MAIN(TEST(test_answers_of_all_shapes_come_whole_or_as_an_error),
         TEST(test_many_names_push_out_the_oldest_only),
         TEST(test_a_certificate_must_be_trusted_and_fit_the_name), TEST(test_the_bundle_is_read_once),
         TEST(test_without_a_good_bundle_nobody_is_trusted), TEST(test_a_bundle_that_is_none_is_named),
-        TEST(test_a_plain_server_is_no_tls_server), TEST(test_unix_sockets_of_any_length_are_reached),
-        TEST(test_unix_sockets_that_are_not_there_say_so),
+        TEST(test_a_plain_server_is_no_tls_server), TEST(test_a_time_out_that_libcurl_forgets_is_kept),
+        TEST(test_unix_sockets_of_any_length_are_reached), TEST(test_unix_sockets_that_are_not_there_say_so),
         TEST(test_a_proxy_is_asked_for_https_elsewhere_only),
         TEST(test_no_proxy_takes_addresses_and_networks),
         TEST(test_what_a_proxy_does_wrong_is_told_without_its_password),
