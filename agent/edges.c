@@ -42,8 +42,7 @@ static void log_verdict(const Core *core) {
 static const char *const stage_sentences[STAGE_N] = {
         [STAGE_WATCHING] = "Watching.",
         [STAGE_GRACE] = "Grace begins: nothing is done unless it stays so.",
-        [STAGE_LOOKING] = "Grace is over, or nearly: looking at ECS and the Auto Scaling group before "
-                          "anything is done.",
+        [STAGE_LOOKING] = "Grace is over, or nearly: looking at ECS and the group before anything is done.",
         [STAGE_HELD] = "Held: a brake stops the removal of this instance.",
         [STAGE_REPAIRING] = "Local repair first: restarting the ECS agent's service.",
         [STAGE_TURN] = "Nothing but the turn is waited for; another look follows before anything is done.",
