@@ -115,17 +115,12 @@ static void log_sights(Edges *edges, const Core *core) {
 
 /* --- the orphan's end -------------------------------------------------------------------------------------------- */
 
-/* A journal of an earlier version does not tell: there was nothing but the detach. */
-static Action action_taken(const Core *core) {
-        return core->record.action == ACTION_OBSERVE ? ACTION_DETACH : (Action) core->record.action;
-}
-
 Right edges_orphan_lacks(const Core *core) {
         const Policy *policy = &core->policy;
-        bool detached = action_taken(core) == ACTION_DETACH;
+        bool detached = core->record.action == ACTION_DETACH;
         Right end = policy->orphan == ORPHAN_STOP ? RIGHT_EC2_STOP : RIGHT_EC2_TERMINATE;
 
-        if (action_taken(core) == ACTION_STANDBY)
+        if (core->record.action == ACTION_STANDBY)
                 return RIGHT_N;
         if (policy->orphan_deregister && core->rights.granted[RIGHT_ECS_DEREGISTER] == GRANTED_NO)
                 return RIGHT_ECS_DEREGISTER;
@@ -142,7 +137,7 @@ static const char *end_words(const Core *core) {
                 [ORPHAN_TERMINATE] = { "terminated", "deregistered and terminated" },
         };
         OrphanAction action =
-                action_taken(core) == ACTION_DETACH ? (OrphanAction) core->policy.orphan : ORPHAN_KEEP;
+                core->record.action == ACTION_DETACH ? (OrphanAction) core->policy.orphan : ORPHAN_KEEP;
 
         return words[action][core->policy.orphan_deregister];
 }
@@ -179,7 +174,7 @@ static void say_delay(const Core *core, Now now, char *buffer, size_t n_buffer) 
                 (void) snprintf(buffer, n_buffer,
                         "It should have been %s; that has not worked, and is tried again in %s.%s", words,
                         format_span(wait, left), missing);
-        else if (action_taken(core) != ACTION_DETACH || left == 0)
+        else if (core->record.action != ACTION_DETACH || left == 0)
                 (void) snprintf(buffer, n_buffer, "It is %s next.%s", words, missing);
         else
                 (void) snprintf(buffer, n_buffer, "It is %s in %s (orphan.after).%s", words,
@@ -189,7 +184,7 @@ static void say_delay(const Core *core, Now now, char *buffer, size_t n_buffer) 
 static void say_ended(const Core *core, char *buffer, size_t n_buffer) {
         const char *then = "";
 
-        if (action_taken(core) == ACTION_DETACH)
+        if (core->record.action == ACTION_DETACH)
                 then = core->policy.orphan == ORPHAN_KEEP
                                ? " It runs on, and is billed until somebody terminates it."
                                : " If it runs on, somebody has started it, and it is left alone.";
@@ -201,11 +196,11 @@ const char *edges_orphan(const Core *core, Now now, char *buffer, size_t n_buffe
         size_t n;
 
         buffer[0] = '\0';
-        if (action_taken(core) == ACTION_STANDBY) {
+        if (core->record.action == ACTION_STANDBY) {
                 (void) snprintf(buffer, n_buffer, "It stays on standby until an operator decides.");
                 return buffer;
         }
-        if (action_taken(core) == ACTION_UNHEALTHY)
+        if (core->record.action == ACTION_UNHEALTHY)
                 theirs = "Its group terminates it. ";
         n = (size_t) snprintf(buffer, n_buffer, "%s", theirs);
         if (n >= n_buffer)
@@ -216,7 +211,7 @@ const char *edges_orphan(const Core *core, Now now, char *buffer, size_t n_buffe
                 say_ended(core, buffer + n, n_buffer - n);
         else if (*words)
                 say_delay(core, now, buffer + n, n_buffer - n);
-        else if (action_taken(core) == ACTION_DETACH)
+        else if (core->record.action == ACTION_DETACH)
                 (void) snprintf(buffer + n, n_buffer - n,
                         "It is kept as it is (orphan.action: keep), and billed until somebody terminates "
                         "it.");
@@ -297,7 +292,7 @@ static PatrolWords patrol_words(const Edges *edges, const Core *core) {
 
         switch (core->patrol.stage) {
         case PATROL_RESTING: return patrol_let_go(edges, core);
-        case PATROL_WAITING: return found;
+        case PATROL_WAITING: return edges->patrol == PATROL_FINDING ? found : (PatrolWords){};
         case PATROL_DRAINING: return draining;
         case PATROL_DETACHING: return removing;
         case PATROL_UNDOING: return undoing;
@@ -316,7 +311,7 @@ static void log_patrol(const Edges *edges, const Core *core) {
         BrakeSet brakes = patrol->stage == PATROL_RESTING ? patrol->brakes : 0;
         char names[256];
 
-        if (!words.what || (patrol->stage != PATROL_RESTING && patrol->stage == edges->patrol))
+        if (!words.what)
                 return;
         log_event(words.level, MESSAGE_PATROL,
                 (const LogField[]){
@@ -342,7 +337,7 @@ void edges_plan(Edges *edges, const Core *core, const Plan *plan, Now now) {
         if (core->stage != STAGE_REMOVED && core->stage != STAGE_ENDING)
                 edges->end_failed = false;
         edges->stage = core->stage;
-        if (plan->patrol_changed)
+        if (core->patrol.stage != edges->patrol)
                 log_patrol(edges, core);
         edges->patrol = core->patrol.stage;
         edges->patrol_removals = core->patrol.removals;

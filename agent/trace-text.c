@@ -559,7 +559,6 @@ static const Field plan_fields[] = {
         NUMBER(Plan, verdict_changed),
         NUMBER(Plan, stage_changed),
         NUMBER(Plan, brakes_changed),
-        NUMBER(Plan, patrol_changed),
 };
 STRUCT(plan);
 HOLDS(Plan, 88);

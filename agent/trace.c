@@ -249,7 +249,7 @@ void trace_before(Trace *trace, const Core *core) {
 
 static bool has_changed(const Plan *plan) {
         return plan->n_effects > 0 || plan->record_changed || plan->verdict_changed || plan->stage_changed ||
-               plan->brakes_changed || plan->patrol_changed;
+               plan->brakes_changed;
 }
 
 static bool step_add_core(Trace *trace) {

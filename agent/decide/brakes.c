@@ -86,14 +86,14 @@ static bool cooldown_holds(const BrakeInput *input, Mono *until) {
         return late(input->cooldown_until, input->now.mono, until);
 }
 
-static bool is_off(Switch tag) {
+bool brake_switch_is_off(Switch tag) {
         return tag != SWITCH_ON && tag != SWITCH_RESUME;
 }
 
 static bool off_holds(const BrakeInput *input, Mono *until) {
         (void) until;
-        return decides_by_look(input) &&
-               (is_off(input->look->tag_cluster) || is_off(input->look->tag_group));
+        return decides_by_look(input) && (brake_switch_is_off(input->look->tag_cluster) ||
+                                                 brake_switch_is_off(input->look->tag_group));
 }
 
 static bool group_holds(const BrakeInput *input, Mono *until) {

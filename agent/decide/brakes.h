@@ -72,6 +72,8 @@ extern const BrakeRow brake_table[BRAKE_N];
 /** brakes_ask() - ask all. @until: array of BRAKE_N, MONO_NEVER where the end is not known; may be NULL. */
 BrakeSet brakes_ask(const BrakeInput *input, Mono *until);
 
+/** brake_switch_is_off() - whether a tag's value stops us; one that is not understood does */
+bool brake_switch_is_off(Switch tag);
 /** brake_share_holds() - the numbers of one look alone; for act/ as well, which stops a look that share decides */
 bool brake_share_holds(const Look *look, int64_t max_sick);
 /** brake_population_holds() - one population: more than two and more than @max_sick, or all of at least two */

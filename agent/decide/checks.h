@@ -97,6 +97,11 @@ typedef struct Checks {
 void checks_take(Checks *checks, const Sample *sample, const Policy *policy, Mono now);
 /** checks_confirm() - take ECS's answer in */
 void checks_confirm(Checks *checks, const Confirmation *confirmation, const Policy *policy, Mono now);
+/**
+ * checks_lifecycle() - what we are to our group. The metadata service is asked every few seconds, Auto Scaling at the start and
+ * by looks: its word counts where the other has none.
+ */
+Lifecycle checks_lifecycle(const Checks *checks);
 /** checks_age() - let what is stale become NONE; before each verdict */
 void checks_age(Checks *checks, Mono now);
 

@@ -16,8 +16,8 @@ Span core_draw_span(Core *core, Span from, Span to);
 uint32_t core_effect(Core *core, Plan *plan, const Effect *effect);
 /** core_hurry() - the longest time from the look that begins a removal to its sending */
 Span core_hurry(const Core *core);
-/** core_is_out() - whether Auto Scaling's word means that @action has been taken on the instance */
-bool core_is_out(Lifecycle lifecycle, Action action);
+/** core_shows_out() - whether Auto Scaling's word means that @action has been taken on the instance */
+bool core_shows_out(const Verification *is, Action action);
 
 /* --- outlook.c ---- */
 

@@ -149,6 +149,9 @@ static void restore(Core *core, const Restored *restored, Now now) {
         const Record *record = &restored->record;
 
         core->record = *record;
+        /* Journals of before there were other actions do not name the one that was taken. */
+        if (core->record.action == ACTION_OBSERVE)
+                core->record.action = ACTION_DETACH;
         core->checks.answered_this_boot |= restored->answered_this_boot;
         core->checks.registered_before |= restored->registered_before;
         core->stage_from = core->restored_at = now.mono;
@@ -159,9 +162,6 @@ static void restore(Core *core, const Restored *restored, Now now) {
         switch ((Stage) record->stage) {
         case STAGE_DETACHING:
         case STAGE_VERIFYING:
-                /* Journals of before there were other actions do not name it. */
-                if (core->record.action == ACTION_OBSERVE)
-                        core->record.action = ACTION_DETACH;
                 core->stage = STAGE_VERIFYING;
                 core->patience = core->policy.turn;
                 core->grace_served = restored->same_boot;
@@ -493,21 +493,24 @@ static Signal signal_of_detach(Core *core, Outcome outcome) {
                                                                       : signal_of_change(outcome);
 }
 
-bool core_is_out(Lifecycle lifecycle, Action action) {
+static bool is_out(Lifecycle lifecycle, Action action) {
         return lifecycle == LIFECYCLE_DETACHING || lifecycle == LIFECYCLE_DETACHED ||
                lifecycle == LIFECYCLE_TERMINATING ||
                (action == ACTION_STANDBY && lifecycle == LIFECYCLE_STANDBY);
 }
 
+bool core_shows_out(const Verification *is, Action action) {
+        return is_out(is->lifecycle, action) || is->lifecycle == LIFECYCLE_NO_GROUP || is->activity ||
+               is->unhealthy;
+}
+
 static Signal signal_of_verification(const Core *core, const Verification *verification, Now now) {
         /* The metadata service's word is free and of its own; its "in no group" proves nothing. */
-        if (core_is_out(core->checks.lifecycle, core->record.action))
+        if (is_out(core->checks.lifecycle, core->record.action))
                 return SIGNAL_OUT;
         if (verification->outcome != OUTCOME_OK)
                 return SIGNAL_NONE;
-        if (core_is_out(verification->lifecycle, core->record.action) ||
-                verification->lifecycle == LIFECYCLE_NO_GROUP || verification->activity ||
-                verification->unhealthy)
+        if (core_shows_out(verification, core->record.action))
                 return SIGNAL_OUT;
         return core->tries >= 2 && mono_since(now.mono, core->stage_from) >= core->patience ? SIGNAL_STILL_IN
                                                                                             : SIGNAL_NONE;
@@ -520,7 +523,9 @@ static Signal signal_of_answer(Core *core, const Event *event, Now now) {
         case EVENT_REPAIRED: return event->outcome == OUTCOME_OK ? SIGNAL_NONE : SIGNAL_FAILED;
         case EVENT_DRAINED:
         case EVENT_UNDRAINED: return signal_of_change(event->outcome);
-        case EVENT_ENDED: return event->outcome == OUTCOME_OK ? SIGNAL_DONE : SIGNAL_FAILED;
+        case EVENT_ENDED:
+                core->record.ended = event->outcome == OUTCOME_OK;
+                return core->record.ended ? SIGNAL_DONE : SIGNAL_FAILED;
         case EVENT_DETACHED: return signal_of_detach(core, event->outcome);
         case EVENT_VERIFIED: return signal_of_verification(core, &event->verified, now);
         case EVENT_TICK:
@@ -646,7 +651,7 @@ static Signal signal_of_state(Core *core, Now now) {
                 return core->awaiting == 0 ? SIGNAL_DUE : SIGNAL_NONE;
         case STAGE_UNDOING:
                 /* Meanwhile a peer has removed us, and the drain is its own. */
-                if (core_is_out(core->checks.lifecycle, ACTION_DETACH) && core->awaiting == 0)
+                if (is_out(core->checks.lifecycle, ACTION_DETACH) && core->awaiting == 0)
                         return SIGNAL_OUT;
                 return due && core->awaiting == 0 ? SIGNAL_DUE : SIGNAL_NONE;
         case STAGE_VERIFYING: return due && core->awaiting == 0 ? SIGNAL_DUE : SIGNAL_NONE;
@@ -717,8 +722,7 @@ static void enter_removed(Core *core, Now now) {
         core->end_at = MONO_NEVER;
         core->brakes = 0;
         core->tidying = false;
-        if (core->stage == STAGE_ENDING)
-                return;
+        core->tries = 0;
         core->record.closed = now.wall;
         core->seen_outside = false;
         if (core->stage == STAGE_VERIFYING) {
@@ -731,6 +735,14 @@ static void enter_removed(Core *core, Now now) {
                 core->record.closed = since;
         core->record.action = core->checks.lifecycle == LIFECYCLE_STANDBY ? ACTION_STANDBY : ACTION_DETACH;
         core->seen_outside = true;
+}
+
+/* From its end, which has been reached, or is tried again later. */
+static void return_to_removed(Core *core, Now now) {
+        Span wait = span_min(core->policy.turn * 5 << core->tries, core->policy.turn * 30);
+
+        core->end_at = mono_add(now.mono, core_draw_span(core, wait / 2, wait + wait / 2));
+        core->tries += core->tries < 4;
 }
 
 /* What entering a stage, or staying in it for another try, sets up. */
@@ -790,14 +802,19 @@ static void enter(Core *core, Stage next, Now now) {
                 if (!mono_is_set(core->begun_at) || mono_since(now.mono, core->begun_at) > UNDO_FREELY)
                         core->due = outlook_undo_at(core, core->due, now);
                 break;
-        case STAGE_REMOVED: enter_removed(core, now); break;
-        case STAGE_ENDING:
+        case STAGE_REMOVED:
+                if (core->stage == STAGE_ENDING)
+                        return_to_removed(core, now);
+                else
+                        enter_removed(core, now);
+                break;
         case STAGE_GRACE:
                 if (core->unanswered == 0)
                         core->confirm_at =
                                 MONO_NEVER; /* a cancelled second opinion does not delay a confirmation */
                 break;
-        case STAGE_RECHECKING: break;
+        case STAGE_RECHECKING:
+        case STAGE_ENDING: break;
         }
 }
 
@@ -808,13 +825,6 @@ static void move(Core *core, Signal signal, Now now, Plan *plan) {
         if (!transition.listed)
                 return;
         enter(core, transition.next, now);
-        if (was == STAGE_ENDING && transition.next == STAGE_REMOVED) {
-                Span wait = span_min(core->policy.turn * 5 << core->tries, core->policy.turn * 30);
-
-                core->record.ended = signal == SIGNAL_DONE;
-                core->end_at = mono_add(now.mono, core_draw_span(core, wait / 2, wait + wait / 2));
-                core->tries += core->tries < 4;
-        }
         core->stage = transition.next;
         if (was != core->stage) {
                 core->stage_from = now.mono;
@@ -870,6 +880,8 @@ static void finish_tidying(Core *core, Outcome outcome, Plan *plan) {
 /* Without a journal nobody remembers whether a drain of ours was left at ECS: read it there, and undo it, when there is
  * time. An instance that never registered has nothing there, and one that is out of its group keeps its drain. */
 static void tidy_up(Core *core, Now now, Plan *plan) {
+        bool due;
+
         if (!core->tidying || core->stage != STAGE_WATCHING || core->awaiting != 0 ||
                 !mono_is_set(core->checks.registered_at) || core->checks.lifecycle != LIFECYCLE_IN_SERVICE ||
                 (core->checks.lifecycle_asg != LIFECYCLE_IN_SERVICE &&
@@ -877,9 +889,10 @@ static void tidy_up(Core *core, Now now, Plan *plan) {
                 return;
         if (mono_is_set(core->woke_at) && mono_before(core->checks.sampled[WITNESS_METADATA], core->woke_at))
                 return;
-        if (!mono_before(now.mono, core->tidy_at) && !outlook_may_undo(core, now)) {
+        due = !mono_before(now.mono, core->tidy_at);
+        if (due && !outlook_may_undo(core, now)) {
                 core->tidy_at = outlook_undo_at(core, core->tidy_at, now);
-        } else if (!mono_before(now.mono, core->tidy_at)) {
+        } else if (due) {
                 Span wait = span_min(core->policy.turn / 2 << core->tidy_tries, core->policy.turn * 5);
 
                 core->tidy_at = mono_add(now.mono, core_draw_span(core, wait / 2, wait + wait / 2));

@@ -158,7 +158,6 @@ typedef struct Plan {
         bool verdict_changed; /* edges, for the log */
         bool stage_changed;
         bool brakes_changed;
-        bool patrol_changed; /* patrol has found, let go of, or taken a step at a peer */
 } Plan;
 
 /** Everything the core knows. Plain data, copyable; read it freely, change it by core_step() only. */

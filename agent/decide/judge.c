@@ -190,6 +190,12 @@ void checks_confirm(Checks *checks, const Confirmation *confirmation, const Poli
                 checks->log.distrusted_until = mono_add(now, SPAN_HOUR(6));
 }
 
+Lifecycle checks_lifecycle(const Checks *checks) {
+        bool none = checks->lifecycle == LIFECYCLE_UNKNOWN || checks->lifecycle == LIFECYCLE_NO_GROUP;
+
+        return none ? checks->lifecycle_asg : checks->lifecycle;
+}
+
 void checks_age(Checks *checks, Mono now) {
         Check *all[] = { &checks->introspection, &checks->tasks, &checks->link, &checks->listener,
                 &checks->stuck, &checks->unit, &checks->docker, &checks->disk_writable, &checks->disk_space,

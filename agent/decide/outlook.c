@@ -160,68 +160,57 @@ static bool retry_waited_for(const Core *core) {
         return core->retry_bar_set && !core->verdict.dead;
 }
 
-static Mono settle_until(const Core *core) {
-        return core->share_held ? mono_add(core->share_ended, core->policy.settle) : MONO_NEVER;
-}
-
-BrakeSet outlook_ask(Core *core, const Look *look, Now now) {
-        Remembered remembered =
-                look ? recall_removals(&core->recall, look, core->policy.window, now.mono) : (Remembered){};
-        Mono grace_end = core_grace_end(core);
-        BrakeInput input = {
+/* What the brakes judge by, whoever is to go; grace counts as served. */
+static BrakeInput shared_input(const Core *core, const Look *look, Now now) {
+        return (BrakeInput){
                 .now = now,
                 .policy = &core->policy,
                 .verdict = &core->verdict,
                 .look = look,
                 .rights = &core->rights,
-                .grace_over =
-                        core->grace_served || (mono_is_set(grace_end) && !mono_before(now.mono, grace_end)),
-                .grace_end = grace_end,
-                .confirmations = core->grace_served ? 2 : core->confirmations,
-                .confirm_until = core->grace_served || !mono_is_set(core->first_confirmed)
-                                         ? MONO_NEVER
-                                         : mono_add(core->first_confirmed, core->policy.confirm_before),
+                .grace_over = true,
+                .confirmations = 2,
                 .paused_until = core->paused_until,
                 .boot_grace_until = core->boot_grace_until,
-                .cooldown_until = core->cooldown_until,
-                .settle_until = settle_until(core),
+                .settle_until =
+                        core->share_held ? mono_add(core->share_ended, core->policy.settle) : MONO_NEVER,
                 .clear_looks = core->clear_looks,
                 .share_moved = core->share_moved,
-                .path = fresh_path(core, now.mono),
                 .settling = core->share_held,
-                .remembered = remembered,
-                .looped = core->record.looped,
-                .released = core->record.released,
+                .remembered = look ? recall_removals(&core->recall, look, core->policy.window, now.mono)
+                                   : (Remembered){},
                 .service_now = outlook_service_now(core, now.mono),
         };
+}
 
-        core->slow_lane = lane_open(core, look, &remembered, now.mono);
-        core->turn = look ? judge_turn(core, look, &remembered, now.mono) : (Turn){};
+static void add_grace(const Core *core, Now now, BrakeInput *input) {
+        input->grace_end = core_grace_end(core);
+        input->grace_over = mono_is_set(input->grace_end) && !mono_before(now.mono, input->grace_end);
+        input->confirmations = core->confirmations;
+        if (mono_is_set(core->first_confirmed))
+                input->confirm_until = mono_add(core->first_confirmed, core->policy.confirm_before);
+}
+
+BrakeSet outlook_ask(Core *core, const Look *look, Now now) {
+        BrakeInput input = shared_input(core, look, now);
+
+        if (!core->grace_served)
+                add_grace(core, now, &input);
+        input.cooldown_until = core->cooldown_until;
+        input.path = fresh_path(core, now.mono);
+        input.looped = core->record.looped;
+        input.released = core->record.released;
+        core->slow_lane = lane_open(core, look, &input.remembered, now.mono);
+        core->turn = look ? judge_turn(core, look, &input.remembered, now.mono) : (Turn){};
         input.turn = core->turn;
         core->brakes = brakes_ask(&input, core->brake_until);
         return core->brakes;
 }
 
 BrakeSet outlook_ask_for_peer(const Core *core, const Look *look, Now now) {
-        BrakeInput input = {
-                .now = now,
-                .policy = &core->policy,
-                .verdict = &core->verdict,
-                .look = look,
-                .rights = &core->rights,
-                .grace_over = true, /* patrol.after has taken their place */
-                .confirmations = 2,
-                .paused_until = core->paused_until,
-                .boot_grace_until = core->boot_grace_until,
-                .settle_until = settle_until(core),
-                .clear_looks = core->clear_looks,
-                .share_moved = core->share_moved,
-                .path = PATH_WORKS, /* our own agent is connected */
-                .settling = core->share_held,
-                .remembered = recall_removals(&core->recall, look, core->policy.window, now.mono),
-                .service_now = outlook_service_now(core, now.mono),
-        };
+        BrakeInput input = shared_input(core, look, now); /* patrol.after has taken the place of grace */
 
+        input.path = PATH_WORKS; /* our own agent is connected */
         return brakes_ask(&input, NULL);
 }
 

@@ -8,20 +8,17 @@
 
 #include "agent/decide/core-parts.h"
 
-/* For so long a claim is its owner's; then whoever made it is gone, or frozen like the peer. */
-#define CLAIM_YOUNG SPAN_MIN(10)
 /* A daemon that waits for a brake says so every half hour; one that has not for so long is frozen by now. */
 #define HELD_YOUNG SPAN_HOUR(1)
 /* At least so much time for each member of the cluster, so that 10,000 ask twice a second. */
 #define PACE_CLUSTER  SPAN_MSEC(500)
 #define THROTTLED_MAX 3
 
-static const Effect no_effect;
-
 /* --- whom it is about -------------------------------------------------------------------------------------------- */
 
 static bool is_young(bool claimed, Wall at, Wall now) {
-        return claimed && (!wall_is_set(at) || !wall_is_set(now) || wall_since(now, at) < CLAIM_YOUNG);
+        return claimed &&
+               (!wall_is_set(at) || !wall_is_set(now) || wall_since(now, at) < PATROL_CLAIM_YOUNG);
 }
 
 static bool is_held(const Confirmation *is, Wall now) {
@@ -55,21 +52,13 @@ static bool has_claim(const Patrol *patrol) {
         return patrol->stage >= PATROL_DRAINING;
 }
 
-/* The metadata service's word is the newer one; Auto Scaling was asked at the start, when we may still have been Pending. */
-static bool in_service(const Core *core) {
-        Lifecycle is = core->checks.lifecycle;
-
-        if (is == LIFECYCLE_UNKNOWN || is == LIFECYCLE_NO_GROUP)
-                is = core->checks.lifecycle_asg;
-        return is == LIFECYCLE_IN_SERVICE;
-}
-
 static bool may_patrol(const Core *core, Mono now) {
         const Policy *policy = &core->policy;
 
         return policy->patrol && policy->action != ACTION_OBSERVE && core->stage == STAGE_WATCHING &&
-               core->verdict.up && in_service(core) && !mono_before(now, core->boot_grace_until) &&
-               !mono_before(now, core->paused_until) && core->sizes.group >= 2 && core->sizes.self != 0;
+               core->verdict.up && checks_lifecycle(&core->checks) == LIFECYCLE_IN_SERVICE &&
+               !mono_before(now, core->boot_grace_until) && !mono_before(now, core->paused_until) &&
+               core->sizes.group >= 2 && core->sizes.self != 0;
 }
 
 static Span pace(const Core *core) {
@@ -90,7 +79,6 @@ static void enter(Core *core, PatrolStage stage, Now now, Plan *plan) {
         patrol->stage = stage;
         patrol->due = MONO_INFINITE;
         patrol->awaiting = 0;
-        plan->patrol_changed |= stage != PATROL_SWEEPING;
         if (!claimed && !has_claim(patrol))
                 return;
         /* Before each step: whoever takes over after us must find what we have left at the peer. */
@@ -106,21 +94,18 @@ static void enter(Core *core, PatrolStage stage, Now now, Plan *plan) {
 }
 
 static void ask(Core *core, EffectType type, Now now, Plan *plan) {
-        Effect effect = no_effect;
+        const Effect effect = { .type = type,
+                .peer = type != EFFECT_SWEEP,
+                .action = type == EFFECT_DETACH ? core->patrol.action : ACTION_OBSERVE };
 
-        effect.type = type;
-        effect.peer = type != EFFECT_SWEEP;
-        effect.action = type == EFFECT_DETACH ? core->patrol.action : ACTION_OBSERVE;
         core->patrol.awaiting = core_effect(core, plan, &effect);
         core->patrol.answer_due = mono_add(now.mono, ANSWER_MAX);
 }
 
 static void rest(Core *core, Now now, Plan *plan) {
         Span mean = pace(core);
-        bool news = core->patrol.stage != PATROL_SWEEPING;
 
         enter(core, PATROL_RESTING, now, plan);
-        plan->patrol_changed = news;
         core->patrol.due = mono_add(now.mono, core_draw_span(core, mean - mean / 10, mean + mean / 10));
 }
 
@@ -199,7 +184,6 @@ static void on_clear_look(Core *core, const Look *look, Now now, Plan *plan) {
                 return;
         }
         enter(core, PATROL_WAITING, now, plan);
-        plan->patrol_changed = first;
         patrol->due = first ? mono_add(now.mono, core->policy.patrol_after)
                             : outlook_due_for_peer(core, look, now.mono);
 }
@@ -268,8 +252,7 @@ static void on_verified(Core *core, const Verification *is, Now now, Plan *plan)
 
         if (is->outcome != OUTCOME_OK)
                 return;
-        if (core_is_out(is->lifecycle, patrol->action) || is->lifecycle == LIFECYCLE_NO_GROUP ||
-                is->activity || is->unhealthy) {
+        if (core_shows_out(is, patrol->action)) {
                 patrol->removals++;
                 let_go(core, 0, now, plan);
         } else if (mono_since(now.mono, patrol->stage_from) >= patience(core)) {
@@ -346,7 +329,6 @@ static void on_due(Core *core, Now now, Plan *plan) {
                 break;
         case PATROL_WAITING:
                 enter(core, PATROL_LOOKING, now, plan);
-                plan->patrol_changed = false;
                 ask(core, EFFECT_LOOK, now, plan);
                 break;
         case PATROL_VERIFYING: verify(core, now, plan); break;

@@ -48,6 +48,9 @@ typedef struct Patrol {
         uint64_t removals; /* of peers, since the start */
 } Patrol;
 
+/* For so long a claim is its owner's; then whoever made it is gone, or frozen like the peer. */
+#define PATROL_CLAIM_YOUNG SPAN_MIN(10)
+
 /**
  * patrol_may_act() - whether an instance may be acted for, by what ECS and its attributes say
  * @now: by the services' clock; WALL_NEVER: not known, and then a claim counts as new

@@ -97,14 +97,9 @@ static void hear_control(const Checks *checks, const Policy *policy, Mono now, E
 }
 
 static bool meant_to_be(const Checks *checks, const Policy *policy, Cause *ret) {
-        Lifecycle lifecycle = checks->lifecycle;
-
         if (policy->external)
                 return *ret = CAUSE_EXTERNAL, true;
-        /* The metadata service is asked every few seconds, Auto Scaling once: its word counts where the other has none. */
-        if (lifecycle == LIFECYCLE_UNKNOWN || lifecycle == LIFECYCLE_NO_GROUP)
-                lifecycle = checks->lifecycle_asg;
-        switch (lifecycle) {
+        switch (checks_lifecycle(checks)) {
         case LIFECYCLE_UNKNOWN:
         case LIFECYCLE_PENDING:
         case LIFECYCLE_IN_SERVICE: break;

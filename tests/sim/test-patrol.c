@@ -528,6 +528,25 @@ static void test_an_end_that_fails_is_tried_again(void) {
         EXPECT_EQ(world.ends_done, 1);
 }
 
+/* However often its removal had to be read: the tries of its end are counted from none. */
+static void test_an_end_is_tried_again_after_a_long_reading_too(void) {
+        begin();
+        world.verify_outcome = OUTCOME_UNAVAILABLE;
+        world.lifecycle = LIFECYCLE_IN_SERVICE;
+        world.detach_outcome = OUTCOME_LOST;
+        world_cut(&world);
+        world_run(&world, SPAN_HOUR(3));
+        EXPECT_EQ(world.core.stage, STAGE_VERIFYING);
+        world.in_group = false;
+        world.lifecycle = LIFECYCLE_DETACHED;
+        world.verify_outcome = OUTCOME_OK;
+        world_run(&world, SPAN_MIN(5));
+        EXPECT_EQ(world.core.stage, STAGE_REMOVED);
+        world.end_outcome = OUTCOME_DENIED;
+        world_run(&world, SPAN_HOUR(5));
+        EXPECT(world.ends >= 3 && world.ends <= 14);
+}
+
 static void test_one_that_the_group_terminates_is_deregistered_at_once(void) {
         begin();
         world.policy.action = ACTION_UNHEALTHY;
@@ -640,6 +659,7 @@ TEST_MAIN(TEST(test_a_quiet_group_is_asked_about_once_per_round),
         TEST(test_a_finder_that_dies_leaves_nothing_behind), TEST(test_refused_calls_slow_patrol_down),
         TEST(test_an_orphan_ends_after_its_time), TEST(test_what_keeps_an_orphan),
         TEST(test_an_end_that_fails_is_tried_again),
+        TEST(test_an_end_is_tried_again_after_a_long_reading_too),
         TEST(test_one_that_the_group_terminates_is_deregistered_at_once),
         TEST(test_an_orphan_that_is_attached_again_is_a_member_again),
         TEST(test_a_reboot_does_not_end_it_twice), TEST(test_a_restart_takes_the_end_up),

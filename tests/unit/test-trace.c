@@ -326,7 +326,6 @@ static void fill_plan(Plan *plan) {
         plan->verdict_changed = flip();
         plan->stage_changed = flip();
         plan->brakes_changed = flip();
-        plan->patrol_changed = flip();
 }
 
 /* --- text -------------------------------------------------------------------------------------------------------- */
