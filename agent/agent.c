@@ -184,7 +184,7 @@ static Target peer_target(const Agent *agent) {
         return target;
 }
 
-static void carry_out(Agent *agent, const Plan *plan, Now now) {
+static void carry_out(Agent *agent, const Plan *plan, bool journalled, Now now) {
         const Target peer = peer_target(agent);
         ActorContext context = {
                 .target = &agent->target,
@@ -195,7 +195,6 @@ static void carry_out(Agent *agent, const Plan *plan, Now now) {
                 .unit = agent->settings.unit,
                 .now = aws_wall(agent->aws, now.wall),
         };
-        bool journalled = !plan->record_changed || journal_save(agent);
 
         for (unsigned i = 0; i < plan->n_effects; i++) {
                 const Effect *effect = &plan->effects[i];
@@ -247,7 +246,7 @@ static void assume_cluster(Agent *agent) {
 }
 
 static void agent_step(Agent *agent, const Event *event) {
-        bool answered = agent->core.checks.answered_this_boot;
+        bool answered = agent->core.checks.answered_this_boot, journalled;
         Now now = loop_now(agent->event);
         Plan plan;
 
@@ -258,7 +257,9 @@ static void agent_step(Agent *agent, const Event *event) {
                 (agent->target.cluster[0] == '\0' &&
                         mono_since(now.mono, agent->core.cause_from) >= agent->settings.policy.grace_dead))
                 assume_cluster(agent);
-        carry_out(agent, &plan, now);
+        journalled = !plan.record_changed || journal_save(agent);
+        if (plan.n_effects > 0)
+                carry_out(agent, &plan, journalled, now);
         if (answered != agent->core.checks.answered_this_boot && !plan.record_changed && agent->restored)
                 (void) journal_save(agent);
         reporter_stepped(agent->reporter);

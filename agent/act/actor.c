@@ -88,10 +88,6 @@ static void note_steps(Actor *actor, EcsSteps steps) {
                 prober_note(actor->prober, steps.at[i].action, steps.at[i].outcome);
 }
 
-static const char *last_step(const EcsSteps *steps, const char *otherwise) {
-        return steps->n > 0 ? steps->at[steps->n - 1].action : otherwise;
-}
-
 static void tell_arn(Actor *actor, const Confirmation *own, const char *arn) {
         if (own->outcome == OUTCOME_OK && own->status != CONTROL_MISSING && arn[0] != '\0')
                 actor->registered(arn, actor->userdata);
@@ -104,7 +100,7 @@ static void on_confirmed(const Confirmation *confirmation, const AwsAnswer *answ
         Event event = { .type = EVENT_CONFIRMED, .confirmed = *confirmation };
         EcsSteps steps = ecs_call_steps(actor->confirming);
 
-        report(actor, last_step(&steps, "DescribeContainerInstances"), answer);
+        report(actor, ecs_last_step(&steps, "DescribeContainerInstances"), answer);
         tell_arn(actor, confirmation, ecs_call_arn(actor->confirming));
         actor->confirming = ecs_call_free(actor->confirming);
         note_steps(actor, steps);
@@ -147,28 +143,22 @@ static void on_repaired(Outcome outcome, const char *detail, void *userdata) {
         give_back(&actor->own, EFFECT_REPAIR, &event);
 }
 
-static void on_drained(Outcome outcome, const AwsAnswer *answer, void *userdata) {
-        Lane *lane = userdata;
+static void changed(Lane *lane, EffectType effect, Event *event, const AwsAnswer *answer) {
         Actor *actor = lane->actor;
-        Event event = { .type = EVENT_DRAINED, .outcome = outcome };
         EcsSteps steps = ecs_call_steps(lane->changing);
 
-        report(actor, "drain", answer);
+        report(actor, effect_to_string(effect), answer);
         lane->changing = ecs_call_free(lane->changing);
-        give_back(lane, EFFECT_DRAIN, &event);
+        give_back(lane, effect, event);
         note_steps(actor, steps);
 }
 
-static void on_undrained(Outcome outcome, const AwsAnswer *answer, void *userdata) {
-        Lane *lane = userdata;
-        Actor *actor = lane->actor;
-        Event event = { .type = EVENT_UNDRAINED, .outcome = outcome };
-        EcsSteps steps = ecs_call_steps(lane->changing);
+static void on_drained(Outcome outcome, const AwsAnswer *answer, void *userdata) {
+        changed(userdata, EFFECT_DRAIN, &(Event){ .type = EVENT_DRAINED, .outcome = outcome }, answer);
+}
 
-        report(actor, "undrain", answer);
-        lane->changing = ecs_call_free(lane->changing);
-        give_back(lane, EFFECT_UNDRAIN, &event);
-        note_steps(actor, steps);
+static void on_undrained(Outcome outcome, const AwsAnswer *answer, void *userdata) {
+        changed(userdata, EFFECT_UNDRAIN, &(Event){ .type = EVENT_UNDRAINED, .outcome = outcome }, answer);
 }
 
 static void on_removed(Outcome outcome, const AwsAnswer *answer, void *userdata) {
@@ -413,7 +403,7 @@ static void on_described(Outcome outcome, const AwsAnswer *answer, void *userdat
         EcsSteps steps = ecs_call_steps(actor->describing);
 
         if (outcome != OUTCOME_OK) {
-                report(actor, last_step(&steps, "PutAttributes"), answer);
+                report(actor, ecs_last_step(&steps, "PutAttributes"), answer);
                 arm_again(actor->describe_again, actor->event, actor->describe_tries++);
         }
         actor->describing = ecs_call_free(actor->describing);

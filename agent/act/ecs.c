@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "agent/decide/patrol.h"
 #include "agent/decide/policy.h"
 #include "agent/decide/turn.h"
 #include "common/parse.h"
@@ -513,6 +514,10 @@ const char *ecs_call_arn(const EcsCall *call) {
         return call->target.arn;
 }
 
+const char *ecs_last_step(const EcsSteps *steps, const char *otherwise) {
+        return steps->n > 0 ? steps->at[steps->n - 1].action : otherwise;
+}
+
 EcsSteps ecs_call_steps(const EcsCall *call) {
         return call->steps;
 }
@@ -702,7 +707,7 @@ static bool is_claim_young(const Confirmation *is) {
 
         if (!wall_is_set(is->server_time))
                 return true;
-        return wall_is_set(is->patrolled_at) && age < ECS_CLAIM_OLD && age > -ECS_CLAIM_OLD;
+        return wall_is_set(is->patrolled_at) && age < PATROL_CLAIM_YOUNG && age > -PATROL_CLAIM_YOUNG;
 }
 
 /** What of the marks is ours to take away, into call->clearing. Return: whether a drain is ours as well. */

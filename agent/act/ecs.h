@@ -22,9 +22,6 @@
 /* turn_id() of the Auto Scaling group's name, 16 hex digits: a name may hold what a filter cannot */
 #define ECS_ATTRIBUTE_GROUP "ecs-health-agent.group"
 
-/* A peer's claim on us that is older is nobody's any more: a removal takes minutes. */
-#define ECS_CLAIM_OLD SPAN_MIN(10)
-
 /** What an instance says of itself. */
 typedef struct EcsWords {
         const char *action;
@@ -88,7 +85,7 @@ int ecs_drain(
  * take the mark away. A DRAINING without our mark is somebody else's and is left alone.
  * @by: as in EcsDrain
  *
- * Of ourselves: the mark of our own, and a patrol's claim that is older than ECS_CLAIM_OLD, for its finder is gone. A
+ * Of ourselves: the mark of our own, and a patrol's claim that is older than PATROL_CLAIM_YOUNG, for its finder is gone. A
  * younger claim is OUTCOME_CONTENTION and nothing is changed: its finder may be at work.
  * Of a peer: nothing unless the claim is ours; and with a mark of its own the drain is the peer's, so only the claim goes.
  *
@@ -104,6 +101,8 @@ int ecs_undrain(Aws *aws, const Target *target, uint64_t by, EcsDone done, void 
 const char *ecs_call_arn(const EcsCall *call);
 /** ecs_call_steps() - what has been asked and answered so far, in order */
 EcsSteps ecs_call_steps(const EcsCall *call);
+/** ecs_last_step() - the action of the last of them; @otherwise if there is none. A literal. */
+const char *ecs_last_step(const EcsSteps *steps, const char *otherwise);
 
 EcsCall *ecs_call_free(EcsCall *call); /* cancels */
 DEFINE_CLEANUP(EcsCall, ecs_call_free)

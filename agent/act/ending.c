@@ -16,6 +16,7 @@
 
 #include "agent/act/autoscaling.h"
 #include "agent/act/ecs.h"
+#include "agent/decide/brakes.h"
 #include "common/json.h"
 
 #define ENDING_BODY_MAX 4096
@@ -124,23 +125,19 @@ static void ask_deregister(Ending *ending, const char *arn, const AwsAnswer *bef
         ending_send(ending, AWS_ECS, "DeregisterContainerInstance", &body, deregistered, before);
 }
 
-static const char *last_read(const EcsCall *call) {
-        EcsSteps steps = ecs_call_steps(call);
-
-        return steps.n > 0 ? steps.at[steps.n - 1].action : "DescribeContainerInstances";
-}
-
 static void confirmed(const Confirmation *is, const AwsAnswer *answer, void *userdata) {
         Ending *ending = userdata;
+        EcsSteps steps = ecs_call_steps(ending->confirming);
+        const char *read = ecs_last_step(&steps, "DescribeContainerInstances");
 
         if (is->outcome != OUTCOME_OK) {
-                ending_over(ending, is->outcome, last_read(ending->confirming), answer);
+                ending_over(ending, is->outcome, read, answer);
                 return;
         }
         switch (is->status) {
         case CONTROL_DEREGISTERING:
         case CONTROL_INACTIVE:
-        case CONTROL_MISSING: end_instance(ending, last_read(ending->confirming), answer); break;
+        case CONTROL_MISSING: end_instance(ending, read, answer); break;
         case CONTROL_UNKNOWN:
         case CONTROL_ACTIVE:
         case CONTROL_DRAINING:
@@ -193,7 +190,7 @@ static void cluster_answered(const AwsAnswer *answer, void *userdata) {
                 (json_get_array(answer->json, "clusters", &clusters) < 0 ||
                         ecs_read_cluster_tag(cJSON_GetArrayItem(clusters, 0), &tag) < 0))
                 outcome = OUTCOME_BLIND;
-        if (outcome == OUTCOME_OK && tag != SWITCH_ON && tag != SWITCH_RESUME)
+        if (outcome == OUTCOME_OK && brake_switch_is_off(tag))
                 outcome = OUTCOME_CONTENTION;
         if (outcome == OUTCOME_OK)
                 ask_lifecycle(ending, answer);

@@ -14,6 +14,7 @@
 
 #define PROBE_BODY_MAX           4096
 #define PROBE_CONTAINER_INSTANCE "00000000000000000000000000000000"
+#define IMPOSSIBLE_ARN_MAX       640
 #define PROBE_INSTANCE           "i-00000000000000000"
 
 struct Prober {
@@ -34,26 +35,35 @@ struct Prober {
  * An ARN of our own cluster and account that names nothing; rights are often given for these only.
  * Return: 0; -ENOENT: our own is not known; -E2BIG.
  */
-static int impossible_arn(const Target *target, char *buffer, size_t n_buffer) {
+static int impossible_arn(const Target *target, char buffer[static IMPOSSIBLE_ARN_MAX]) {
         const char *kind = strstr(target->arn, ":container-instance/");
         int n;
 
         if (!kind || !*target->cluster)
                 return -ENOENT;
-        n = snprintf(buffer, n_buffer, "%.*s:container-instance/%s/" PROBE_CONTAINER_INSTANCE,
+        n = snprintf(buffer, IMPOSSIBLE_ARN_MAX, "%.*s:container-instance/%s/" PROBE_CONTAINER_INSTANCE,
                 (int) (kind - target->arn), target->arn, target->cluster);
-        return n < 0 || (size_t) n >= n_buffer ? -E2BIG : 0;
+        return n < 0 || n >= IMPOSSIBLE_ARN_MAX ? -E2BIG : 0;
 }
 
-static int state_body(const RightQuestion *question, JsonWriter *body) {
-        char arn[640];
-        int r;
+/** Begins a body about the cluster, which is to go on with that ARN. Return: as impossible_arn(). */
+static int begin_impossible(const Target *target, JsonWriter *body, char arn[static IMPOSSIBLE_ARN_MAX]) {
+        int r = impossible_arn(target, arn);
 
-        r = impossible_arn(question->target, arn, sizeof(arn));
         if (r < 0)
                 return r;
         json_begin_object(body, NULL);
-        json_string(body, "cluster", question->target->cluster);
+        json_string(body, "cluster", target->cluster);
+        return 0;
+}
+
+static int state_body(const RightQuestion *question, JsonWriter *body) {
+        char arn[IMPOSSIBLE_ARN_MAX];
+        int r;
+
+        r = begin_impossible(question->target, body, arn);
+        if (r < 0)
+                return r;
         json_begin_array(body, "containerInstances");
         json_string(body, NULL, arn);
         json_end_array(body);
@@ -64,14 +74,12 @@ static int state_body(const RightQuestion *question, JsonWriter *body) {
 
 /** @value NULL: to delete it */
 static int attribute_body(const RightQuestion *question, const char *value, JsonWriter *body) {
-        char arn[640];
+        char arn[IMPOSSIBLE_ARN_MAX];
         int r;
 
-        r = impossible_arn(question->target, arn, sizeof(arn));
+        r = begin_impossible(question->target, body, arn);
         if (r < 0)
                 return r;
-        json_begin_object(body, NULL);
-        json_string(body, "cluster", question->target->cluster);
         json_begin_array(body, "attributes");
         json_begin_object(body, NULL);
         json_string(body, "name", ECS_ATTRIBUTE_ACTION);
@@ -94,14 +102,12 @@ static int delete_body(const RightQuestion *question, JsonWriter *body) {
 }
 
 static int deregister_body(const RightQuestion *question, JsonWriter *body) {
-        char arn[640];
+        char arn[IMPOSSIBLE_ARN_MAX];
         int r;
 
-        r = impossible_arn(question->target, arn, sizeof(arn));
+        r = begin_impossible(question->target, body, arn);
         if (r < 0)
                 return r;
-        json_begin_object(body, NULL);
-        json_string(body, "cluster", question->target->cluster);
         json_string(body, "containerInstance", arn);
         json_bool(body, "force", true);
         json_end_object(body);
