@@ -177,6 +177,24 @@ int command_option_next(int argc, char **argv, const struct option *options) {
         return getopt_long(argc, argv, ":h", options, NULL);
 }
 
+int command_take_json(int argc, char **argv, int (*help)(void), int (*run)(bool json)) {
+        static const struct option options[] = { { "json", no_argument, NULL, 'j' },
+                { "help", no_argument, NULL, 'h' }, {} };
+        const char *name = argv[0];
+        bool json = false;
+        int c;
+
+        while ((c = command_option_next(argc, argv, options)) >= 0)
+                switch (c) {
+                case 'j': json = true; break;
+                case 'h': return help();
+                default: return command_option_error(name, argv, c);
+                }
+        if (optind < argc)
+                return command_usage_error(name, "unexpected argument \"%s\"", argv[optind]);
+        return run(json);
+}
+
 /* Color and width of what standard output is */
 
 bool command_colour(void) {

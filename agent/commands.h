@@ -56,6 +56,12 @@ void command_print_usage(const char *name, FILE *f);
 int command_option_next(int argc, char **argv, const struct option *options);
 /** command_option_error() - what command_option_next() did not like. Return: EXIT_USAGE. */
 int command_option_error(const char *command, char **argv, int c);
+/**
+ * command_take_json() - a command that takes --json, --help and nothing else: one of @help and @run is called
+ *
+ * Return: what that said; EXIT_USAGE.
+ */
+int command_take_json(int argc, char **argv, int (*help)(void), int (*run)(bool json));
 /** command_colour() - whether standard output wants colours (a terminal, no NO_COLOR) */
 bool command_colour(void);
 /** command_width() - columns of standard output; $COLUMNS, else 100, where it is no terminal */

@@ -562,18 +562,5 @@ static int doctor_examine(bool json) {
 }
 
 int command_doctor(int argc, char **argv) {
-        static const struct option options[] = { { "json", no_argument, NULL, 'j' },
-                { "help", no_argument, NULL, 'h' }, {} };
-        bool json = false;
-        int c;
-
-        while ((c = command_option_next(argc, argv, options)) >= 0)
-                switch (c) {
-                case 'j': json = true; break;
-                case 'h': return doctor_help();
-                default: return command_option_error("doctor", argv, c);
-                }
-        if (optind < argc)
-                return command_usage_error("doctor", "unexpected argument \"%s\"", argv[optind]);
-        return doctor_examine(json);
+        return command_take_json(argc, argv, doctor_help, doctor_examine);
 }

@@ -658,18 +658,5 @@ static int drill_run(bool json) {
 }
 
 int command_drill(int argc, char **argv) {
-        static const struct option options[] = { { "json", no_argument, NULL, 'j' },
-                { "help", no_argument, NULL, 'h' }, {} };
-        bool json = false;
-        int c;
-
-        while ((c = command_option_next(argc, argv, options)) >= 0)
-                switch (c) {
-                case 'j': json = true; break;
-                case 'h': return drill_help();
-                default: return command_option_error("drill", argv, c);
-                }
-        if (optind < argc)
-                return command_usage_error("drill", "unexpected argument \"%s\"", argv[optind]);
-        return drill_run(json);
+        return command_take_json(argc, argv, drill_help, drill_run);
 }
