@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "tests/fleet/scenarios.h"
+#include "tests/sim/policy.h"
 
 typedef struct Options {
         bool full, keep_alive, tell, figures;
@@ -52,7 +53,7 @@ static void standard(Config *config, const Scenario *scenario, const Options *op
                 .groups_per_cluster = 1,
                 .group_size = 20,
                 .zones = 3,
-                .policy = world_policy(),
+                .policy = policy_standard(),
                 .repair_helps = 0,
                 .keep_alive = options->keep_alive,
                 .tell = options->tell,

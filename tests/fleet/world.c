@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/policy.h"
+
 #define NEVER INT64_MAX
 /* A disconnected agent's log: from here on its waits are long enough to be worth an event. Sum and length of the first ten
  * waits of 250 ms x 1.5. */
@@ -574,34 +576,6 @@ static void happen(World *world, const Item *item) {
 }
 
 /* --- the world --------------------------------------------------------------------------------------------------- */
-
-Policy world_policy(void) {
-        return (Policy){
-                .action = ACTION_DETACH,
-                .grace = SPAN_MIN(8),
-                .grace_dead = SPAN_MIN(5),
-                .drain = true,
-                .cooldown = SPAN_HOUR(1),
-                .repair = true,
-                .repair_wait = SPAN_MIN(3),
-                .confirm_before = SPAN_MIN(3),
-                .wedged_after = SPAN_MIN(6),
-                .silent_after = SPAN_MIN(40),
-                .max_sick = 2000,
-                .max_actions = { -1, -1 },
-                .max_per_day = { -1, -1 },
-                .window = SPAN_MIN(30),
-                .turn = SPAN_MIN(2),
-                .settle = SPAN_MIN(10),
-                .boot_grace = SPAN_MIN(10),
-                .orphan = ORPHAN_STOP,
-                .orphan_after = SPAN_HOUR(1),
-                .orphan_deregister = true,
-                .patrol = true,
-                .patrol_every = SPAN_MIN(5),
-                .patrol_after = SPAN_MIN(20),
-        };
-}
 
 Host *world_host(World *world, uint32_t number) {
         return world->hosts[number];

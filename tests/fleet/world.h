@@ -279,7 +279,6 @@ struct World {
         void (*on_scenario)(World *world, uint32_t argument);
 };
 
-Policy world_policy(void);
 World *world_new(const Config *config);
 World *world_free(World *world);
 /** world_run() - until @end */
